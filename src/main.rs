@@ -1,0 +1,4 @@
+//! Being built.
+#![forbid(unsafe_code)]
+
+fn main() {}

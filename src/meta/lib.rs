@@ -1,0 +1,13 @@
+//! The nouns of a torrent, pure: no socket, no file, no clock.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod units;
+
+pub use units::{
+    BlockRef, FileIndex, InfoHash, InfoHashV2, Instant, PeerId, PieceIndex, TorrentId,
+};

@@ -1,0 +1,121 @@
+//! A batch for one socket: bytes of our own and runs of files, in send order, with a cursor.
+
+use crate::Run;
+
+/// One piece of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// `length` bytes of the batch's own, from `start`.
+    Bytes { start: u32, length: u32 },
+    /// A stretch of a file.
+    Run(Run),
+    /// This many zeros (pad files, BEP 47).
+    Zeros(u32),
+}
+
+/// Frames and blocks that go to one socket together. Plain memory: it may wait as long as the
+/// peer makes it; nothing in the kernel refers to it until it is sent.
+#[derive(Debug, Default)]
+pub struct Batch {
+    parts: Vec<Part>,
+    bytes: Vec<u8>,
+    /// The first part not sent in full, and how many of its bytes were.
+    part: usize,
+    offset: u32,
+    /// Bytes not sent yet.
+    left: u64,
+}
+
+impl Batch {
+    /// Bytes not sent yet.
+    pub fn len(&self) -> u64 {
+        self.left
+    }
+
+    /// All was sent, or nothing was put in.
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Appends bytes (a header, a control frame): copied into the batch.
+    pub fn push_bytes(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let start = self.bytes.len() as u32;
+        let length = bytes.len() as u32;
+        self.bytes.extend_from_slice(bytes);
+        self.left += u64::from(length);
+        match self.parts.last_mut() {
+            Some(Part::Bytes { length: before, .. }) => *before += length,
+            _ => self.parts.push(Part::Bytes { start, length }),
+        }
+    }
+
+    /// Appends a stretch of a file.
+    pub fn push_run(&mut self, run: Run) {
+        if run.length > 0 {
+            self.left += u64::from(run.length);
+            self.parts.push(Part::Run(run));
+        }
+    }
+
+    /// Appends zeros.
+    pub fn push_zeros(&mut self, length: u32) {
+        if length > 0 {
+            self.left += u64::from(length);
+            self.parts.push(Part::Zeros(length));
+        }
+    }
+
+    /// What is not sent yet, in order; the first part cut to what is left of it.
+    pub fn remaining(&self) -> impl Iterator<Item = Part> + '_ {
+        let mut skip = self.offset;
+        self.parts.iter().skip(self.part).map(move |part| {
+            let cut = std::mem::take(&mut skip);
+            match *part {
+                Part::Bytes { start, length } => {
+                    Part::Bytes { start: start + cut, length: length - cut }
+                }
+                Part::Run(run) => Part::Run(Run {
+                    offset: run.offset + u64::from(cut),
+                    length: run.length - cut,
+                    ..run
+                }),
+                Part::Zeros(length) => Part::Zeros(length - cut),
+            }
+        })
+    }
+
+    /// The batch's own bytes that a [`Part::Bytes`] names.
+    pub fn bytes_of(&self, start: u32, length: u32) -> &[u8] {
+        &self.bytes[start as usize..(start + length) as usize]
+    }
+
+    /// Moves the cursor over `sent` bytes (at most [`Batch::len`]).
+    pub fn advance(&mut self, sent: u64) {
+        debug_assert!(sent <= self.left, "a cursor past the end of its batch");
+        self.left -= sent.min(self.left);
+        let mut sent = sent;
+        while sent > 0 && self.part < self.parts.len() {
+            let length = match self.parts[self.part] {
+                Part::Bytes { length, .. } | Part::Zeros(length) => length,
+                Part::Run(run) => run.length,
+            };
+            let step = sent.min(u64::from(length - self.offset));
+            sent -= step;
+            self.offset += step as u32;
+            if self.offset == length {
+                self.part += 1;
+                self.offset = 0;
+            }
+        }
+    }
+
+    /// Empties it for the next use; its memory stays.
+    pub fn clear(&mut self) {
+        self.parts.clear();
+        self.bytes.clear();
+        (self.part, self.offset, self.left) = (0, 0, 0);
+    }
+}

@@ -1,0 +1,20 @@
+//! The kernel behind one trait. This room knows sockets, files, pages and time limits of the
+//! system; it knows no BitTorrent. It is the only room with `unsafe`.
+//!
+//! A caller pushes [`Op`]s with a token of its own, enters, and takes [`Completion`]s that carry
+//! the token back. One thread owns a kernel; only a [`Waker`] crosses threads.
+
+mod batch;
+mod buffers;
+mod kernel;
+mod op;
+mod waker;
+
+pub use batch::{Batch, Part};
+pub use buffers::{BufferPool, RecvBuffer};
+pub use kernel::{Kernel, KernelError, Wait};
+pub use op::{
+    Completion, Directory, Failure, File, FileStat, Op, OpId, Outcome, Residency, Run, Socket,
+    Token, Verb,
+};
+pub use waker::Waker;

@@ -1,0 +1,204 @@
+//! Operations, under their man-page names, and their outcomes. Plain data.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use crate::{Batch, RecvBuffer};
+
+/// The caller's own number for an op; comes back in each of its completions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Token(pub u64);
+
+impl Token {
+    /// Carried by completions that answer no op: the waker was rung.
+    pub const WAKE: Token = Token(u64::MAX);
+}
+
+/// A pushed op, for [`Op::Cancel`]. Stale ids are recognised (index and generation).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct OpId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// A socket this kernel owns. Stale handles are recognised and fail with `Os(EBADF)`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Socket {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// An open file this kernel owns. Stale handles are recognised and fail with `Os(EBADF)`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct File {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// A stretch of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Run {
+    pub file: File,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes; never 0.
+    pub length: u32,
+}
+
+/// Where data files live: paths below it are opened without leaving it (openat2 RESOLVE_BENEATH,
+/// so a symbolic link may point elsewhere inside, never outside). Shared by all torrents and threads.
+#[derive(Debug)]
+pub struct Directory {
+    pub(crate) path: PathBuf,
+    pub(crate) fd: OnceLock<std::os::fd::OwnedFd>,
+}
+
+impl Directory {
+    /// Names a directory; it is opened when the first file below it is.
+    pub fn new(path: PathBuf) -> Arc<Directory> {
+        Arc::new(Directory { path, fd: OnceLock::new() })
+    }
+
+    /// As it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// How a batch's file runs reach the socket.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Verb {
+    /// Page references through the worker's pipe: vmsplice, splice, splice. The caller has seen
+    /// that the runs are resident, or the worker waits for the disk.
+    Splice,
+    /// READ into scratch memory on the ring, then send: waits for a disk without blocking.
+    Copy,
+}
+
+/// What the kernel is asked to do.
+#[derive(Debug)]
+pub enum Op {
+    /// Multishot: `Accepted` for each connection (non-blocking, close-on-exec) until cancelled.
+    Accept { listener: Socket },
+    /// A TCP connection, from the local address `from` when given. -> `Connected`.
+    Connect { to: SocketAddr, from: Option<SocketAddr> },
+    /// Multishot: `Received` with provided buffers, then `EndOfStream` or `Failed`. When the pool
+    /// of buffers runs dry (ENOBUFS) the kernel re-arms by itself once buffers came home.
+    Receive { socket: Socket },
+    /// Multishot on a UDP socket: `Datagram` for each.
+    ReceiveDatagram { socket: Socket },
+    /// One datagram, at once and without waiting; lost when the socket is full. -> `Done`.
+    SendDatagram { socket: Socket, to: SocketAddr, bytes: Box<[u8]> },
+    /// Sends what is left of the batch. -> `Sent`, with the batch: not empty when the socket took
+    /// less (poll, ask residency again, send again). At most one for each socket at a time.
+    Send { socket: Socket, batch: Box<Batch>, verb: Verb },
+    /// -> `Done` when the socket takes bytes again (POLLOUT, which minds TCP_NOTSENT_LOWAT).
+    PollWritable { socket: Socket },
+    /// -> `Done` when the socket has bytes, an end or an error to tell (POLLIN, POLLRDHUP).
+    PollReadable { socket: Socket },
+    /// Cancels the socket's ops, shuts it down, closes it. -> `Closed`, last of all.
+    /// `reset`: by RST (SO_LINGER {1, 0}), which drops what the socket still holds.
+    Close { socket: Socket, reset: bool },
+    /// -> `Opened`. Read only, never a device, socket or pipe (`Failed(NotAFile)`).
+    Open { root: Arc<Directory>, path: Arc<Path> },
+    /// -> `Done`. Pages in flight stay referenced by the kernel.
+    CloseFile { file: File },
+    /// Asks for the run's pages (readahead in steps of at most 128 KiB); does not wait for them. -> `Done`.
+    ReadAhead { run: Run },
+    /// Reads one byte at `offset`, waiting for its page. -> `Read { bytes }` (0: at or past the end).
+    ReadByte { file: File, offset: u64 },
+    /// Reads the whole run and drops it: the verdict on a run that will not become resident.
+    /// -> `Read { bytes }` (fewer than asked: the file ends there) or `Failed`.
+    ReadDiscard { run: Run },
+    /// Ends an op early; it completes as `Failed(Cancelled)` unless it was quicker. No completion of its own.
+    Cancel { op: OpId },
+}
+
+/// How an op, or a part of a multishot one, ended.
+#[derive(Debug)]
+pub enum Outcome {
+    Accepted {
+        socket: Socket,
+        peer: SocketAddr,
+    },
+    Connected {
+        socket: Socket,
+    },
+    Received {
+        buffer: RecvBuffer,
+    },
+    Datagram {
+        buffer: RecvBuffer,
+        from: SocketAddr,
+    },
+    EndOfStream,
+    /// `bytes` went into the socket. `batch` holds what is left; `batch.is_empty()` when all went.
+    Sent {
+        bytes: u32,
+        batch: Box<Batch>,
+    },
+    Closed,
+    Opened {
+        file: File,
+        stat: FileStat,
+    },
+    Read {
+        bytes: u32,
+    },
+    Done,
+    /// The waker was rung (token [`Token::WAKE`]).
+    Woken,
+    Failed(Failure),
+}
+
+/// Why an op failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The system's errno. Send: the connection is lost (EPIPE, ECONNRESET ...).
+    #[error("{}", std::io::Error::from_raw_os_error(*.0))]
+    Os(i32),
+    /// Cancelled by [`Op::Cancel`] or [`Op::Close`].
+    #[error("cancelled")]
+    Cancelled,
+    /// A run of the batch could not be had from its file: it ends before the run does
+    /// (`errno` 0: the file was truncated) or reading failed. The message is cut: close the connection.
+    #[error("cannot read {run:?}: errno {errno}")]
+    Run { run: Run, errno: i32 },
+    /// [`Op::Open`] found something that is not a regular file.
+    #[error("not a regular file")]
+    NotAFile,
+}
+
+/// A completion: the op's token, what happened, and whether more of the same op will follow.
+#[derive(Debug)]
+pub struct Completion {
+    pub token: Token,
+    pub op: OpId,
+    pub outcome: Outcome,
+    pub more: bool,
+}
+
+/// Whether a run is in the page cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Residency {
+    /// Every page is there, or on its way (a page being read counts).
+    Resident,
+    /// At least one page is not.
+    Missing,
+    /// The system will not say: no cachestat (before 6.5), a file we neither own nor may write
+    /// (EPERM), or a filesystem that answers 0 (overlayfs).
+    Unknown,
+}
+
+/// What tells that a file was changed or replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FileStat {
+    pub device: u64,
+    pub inode: u64,
+    pub size: u64,
+    pub mtime_ns: i128,
+    pub ctime_ns: i128,
+    pub links: u64,
+}
