@@ -1,4 +1,11 @@
-//! Being built.
+//! The ringseed program: allocator, arguments, exit code.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ringseed::cli::main()
+}

@@ -1,0 +1,1 @@
+//! Performs what sched::announce decides, over HTTP and UDP.

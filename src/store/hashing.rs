@@ -1,0 +1,1 @@
+//! Reads files and hashes pieces on all cores: for create, check and verification before seeding.
