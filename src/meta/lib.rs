@@ -6,6 +6,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod bencode;
 pub mod units;
 
 pub use units::{
