@@ -7,8 +7,13 @@ extern crate alloc;
 extern crate std;
 
 pub mod bencode;
+pub mod bitfield;
+pub mod geometry;
+pub mod limits;
 pub mod units;
 
+pub use bitfield::Bitfield;
+pub use geometry::Geometry;
 pub use units::{
     BlockRef, FileIndex, InfoHash, InfoHashV2, Instant, PeerId, PieceIndex, TorrentId,
 };
