@@ -1,0 +1,138 @@
+//! What the work cost: busy time of all cores from `/proc/stat`, of one process from
+//! `/proc/PID/stat`. Pure parsers, and two small functions that read the files.
+
+use std::time::Duration;
+
+/// Ticks a second of the times in /proc. A kernel constant (`USER_HZ`) of 100 on every
+/// architecture that Linux gives to user space here (x86-64, arm64, riscv64).
+const TICKS_PER_S: u64 = 100;
+
+/// A /proc file that does not read as proc(5) says.
+#[derive(Debug, thiserror::Error)]
+pub enum CpuError {
+    /// The file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read { path: String, source: std::io::Error },
+    /// The file is there, but not in its form.
+    #[error("cannot understand {path}: {what} is missing or not a number")]
+    Form { path: String, what: &'static str },
+}
+
+/// Time that all cores together have spent since the system started, by kind. Ticks (10 ms).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CoreTicks {
+    /// Programs, niced ones included.
+    pub user: u64,
+    /// System calls.
+    pub system: u64,
+    /// Hard interrupts.
+    pub irq: u64,
+    /// Soft interrupts: most of what TCP does on loopback.
+    pub softirq: u64,
+    /// Nothing to do, waiting for a disk included.
+    pub idle: u64,
+    /// Taken by the hypervisor for others: not ours, but the run is worth less when it is much.
+    pub steal: u64,
+}
+
+impl CoreTicks {
+    /// Reads the first line of `/proc/stat`.
+    pub fn parse(text: &str) -> Result<CoreTicks, CpuError> {
+        let form = |what| CpuError::Form { path: "/proc/stat".into(), what };
+        let line = text.lines().next().unwrap_or_default();
+        let mut fields =
+            line.strip_prefix("cpu ").ok_or(form("the line 'cpu'"))?.split_whitespace();
+        let mut ticks =
+            |what| fields.next().and_then(|field| field.parse::<u64>().ok()).ok_or(form(what));
+        let (user, nice) = (ticks("user")?, ticks("nice")?);
+        let (system, idle, iowait) = (ticks("system")?, ticks("idle")?, ticks("iowait")?);
+        let (irq, softirq, steal) = (ticks("irq")?, ticks("softirq")?, ticks("steal")?);
+        Ok(CoreTicks { user: user + nice, system, irq, softirq, idle: idle + iowait, steal })
+    }
+
+    /// As it is now.
+    pub fn read() -> Result<CoreTicks, CpuError> {
+        CoreTicks::parse(&read("/proc/stat")?)
+    }
+
+    /// What was spent since `earlier`. (Idle time may run backwards by a tick; that counts as none.)
+    pub fn since(&self, earlier: &CoreTicks) -> CoreTicks {
+        CoreTicks {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+            irq: self.irq.saturating_sub(earlier.irq),
+            softirq: self.softirq.saturating_sub(earlier.softirq),
+            idle: self.idle.saturating_sub(earlier.idle),
+            steal: self.steal.saturating_sub(earlier.steal),
+        }
+    }
+
+    /// Everything but idling, waiting and what the hypervisor took.
+    pub fn busy(&self) -> Duration {
+        time_of(self.user + self.system + self.irq + self.softirq)
+    }
+}
+
+/// A number of ticks as time.
+pub fn time_of(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * (1000 / TICKS_PER_S))
+}
+
+/// User and system time of a whole process, from the text of `/proc/PID/stat`: all its threads,
+/// those that ended included.
+pub fn parse_process(text: &str) -> Result<Duration, CpuError> {
+    let form = |what| CpuError::Form { path: "/proc/PID/stat".into(), what };
+    // The second field is the program's name in parentheses and may hold anything, parentheses too.
+    let (_, after_name) = text.rsplit_once(')').ok_or(form("the program's name"))?;
+    let mut fields = after_name.split_whitespace().skip(11);
+    let mut ticks =
+        |what| fields.next().and_then(|field| field.parse::<u64>().ok()).ok_or(form(what));
+    Ok(time_of(ticks("utime")? + ticks("stime")?))
+}
+
+/// User and system time of process `pid` until now.
+pub fn of_process(pid: u32) -> Result<Duration, CpuError> {
+    parse_process(&read(&format!("/proc/{pid}/stat"))?)
+}
+
+fn read(path: &str) -> Result<String, CpuError> {
+    std::fs::read_to_string(path).map_err(|source| CpuError::Read { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_time_counts_softirq_and_leaves_out_idle_iowait_and_steal() {
+        let before = CoreTicks::parse("cpu  100 10 50 1000 20 1 2 3 0 0\ncpu0 1 1 1\n").unwrap();
+        let after = CoreTicks::parse("cpu  150 20 90 1900 70 2 42 9 0 0\n").unwrap();
+        let spent = after.since(&before);
+        assert_eq!(spent.busy(), Duration::from_millis((60 + 40 + 1 + 40) * 10));
+        assert_eq!((spent.idle, spent.steal), (950, 6));
+    }
+
+    #[test]
+    fn a_stat_file_without_its_first_line_is_an_error_that_names_it() {
+        let error = CoreTicks::parse("cpu0 1 2 3").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "cannot understand /proc/stat: the line 'cpu' is missing or not a number"
+        );
+        assert!(CoreTicks::parse("cpu  1 2 3 4 5 6 x 8").is_err());
+    }
+
+    #[test]
+    fn a_process_name_with_spaces_and_parentheses_does_not_shift_its_fields() {
+        let text = "42 (a) b (c) R 1 42 42 0 -1 4194304 100 0 0 0 700 300 5 6 20 0 1 0 99 1 2";
+        assert_eq!(parse_process(text).unwrap(), Duration::from_secs(10));
+        assert!(parse_process("42 (a) R 1 2").is_err());
+    }
+
+    #[test]
+    fn the_running_kernel_is_understood() {
+        let cores = CoreTicks::read().unwrap();
+        assert!(cores.idle > 0 && cores.since(&cores).busy().is_zero());
+        of_process(std::process::id()).unwrap();
+    }
+}

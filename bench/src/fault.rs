@@ -1,0 +1,77 @@
+//! What a seeder may say that ends the run.
+
+use std::fmt::Write as _;
+
+use ringseed_meta::{BlockRef, InfoHash};
+
+/// A message that does not fit what was asked. Holds what was seen, for the person who must find out why.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fault {
+    /// Not a BitTorrent handshake.
+    #[error("the handshake begins with {}; '13' and 'BitTorrent protocol' are needed", hex(.0))]
+    Protocol(Box<[u8]>),
+    /// Another torrent.
+    #[error("the handshake answers infohash {answered}; {asked} was asked for")]
+    InfoHash {
+        /// What we sent.
+        asked: InfoHash,
+        /// What came back.
+        answered: InfoHash,
+    },
+    /// A length that no frame of a seed needs: the stream is out of step.
+    #[error("a frame of {length} bytes; at most {limit} are expected")]
+    FrameTooLong {
+        /// Stated.
+        length: u32,
+        /// [`FRAME_BYTES_MAX`](crate::limits::FRAME_BYTES_MAX).
+        limit: u32,
+    },
+    /// A frame of a fixed length with another one.
+    #[error("message {id} states a length of {length}; {right} is right")]
+    FrameLength {
+        /// The message id.
+        id: u8,
+        /// Stated.
+        length: u32,
+        /// As the BEP has it.
+        right: u32,
+    },
+    /// A piece message that answers none of our requests.
+    #[error("the block header {} answers none of {outstanding} requests{}", hex(header), oldest_of(*oldest))]
+    NotAsked {
+        /// Its bytes.
+        header: Box<[u8]>,
+        /// How many requests could have been answered.
+        outstanding: usize,
+        /// The one that is due first.
+        oldest: Option<BlockRef>,
+    },
+    /// A reject (BEP 6) of something we have not asked for.
+    #[error("a reject of piece {} begin {} length {}, which was not asked for", .0.piece.0, .0.begin, .0.length)]
+    RejectNotAsked(BlockRef),
+    /// The load asks for every piece.
+    #[error("the target has {has} of {of} pieces; a flood needs all")]
+    NotASeed {
+        /// Pieces it says it has.
+        has: u32,
+        /// Pieces of the torrent.
+        of: u32,
+    },
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn oldest_of(oldest: Option<BlockRef>) -> String {
+    oldest.map_or_else(String::new, |block| {
+        format!(
+            "; the oldest is piece {} begin {} length {}",
+            block.piece.0, block.begin, block.length
+        )
+    })
+}

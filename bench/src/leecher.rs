@@ -1,0 +1,353 @@
+//! One connection of the load: asks for blocks, and checks the frame of every answer. Pure: bytes
+//! and the time go in, requests come out; who reads the socket may drop payloads unseen.
+
+use std::collections::VecDeque;
+
+use ringseed_meta::{BlockRef, InfoHash, Instant, PieceIndex};
+
+use crate::fault::Fault;
+use crate::frames::{self, Greeting, id};
+use crate::limits::{FRAME_BYTES_MAX, SCRATCH_BYTES};
+use crate::order::Blocks;
+use crate::tally::Tally;
+
+/// What the connection wants from its socket next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// Up to this many bytes, for [`Leecher::received`].
+    Read(usize),
+    /// Up to this many bytes that nobody looks at, counted by [`Leecher::discarded`].
+    Discard(usize),
+}
+
+/// A request that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    block: BlockRef,
+    since: Instant,
+}
+
+/// Where in the stream the connection stands.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Within the 68 bytes of the handshake.
+    Handshake,
+    /// Within a frame's length, id and, for a piece, index and begin.
+    Header,
+    /// Within a block: these bytes of it are still to come.
+    Payload { answers: Outstanding, left: u32 },
+    /// Within the body of another frame.
+    Body { id: u8, left: u32 },
+}
+
+/// The protocol state of one connection.
+#[derive(Debug)]
+pub struct Leecher {
+    info_hash: InfoHash,
+    piece_count: u32,
+    blocks: Blocks,
+    depth: usize,
+    outstanding: VecDeque<Outstanding>,
+    phase: Phase,
+    /// The beginning of a handshake, header or small body that has not arrived in full.
+    carry: [u8; frames::HANDSHAKE_BYTES],
+    carried: usize,
+    /// Pieces that a bitfield in arrival has named so far.
+    pieces_named: u32,
+    choked: bool,
+    /// BEP 6 was agreed: a choke rejects each request by name, rather than dropping all.
+    fast: bool,
+    unchoked_at: Option<Instant>,
+    /// Bytes received so far, and how many there were when the present frame began.
+    offset: u64,
+    frame_at: u64,
+}
+
+impl Leecher {
+    /// A connection that keeps `depth` requests of `blocks` outstanding whenever it may.
+    pub fn new(info_hash: InfoHash, piece_count: u32, blocks: Blocks, depth: usize) -> Leecher {
+        Leecher {
+            info_hash,
+            piece_count,
+            blocks,
+            depth,
+            outstanding: VecDeque::with_capacity(depth),
+            phase: Phase::Handshake,
+            carry: [0; frames::HANDSHAKE_BYTES],
+            carried: 0,
+            pieces_named: 0,
+            choked: true,
+            fast: false,
+            unchoked_at: None,
+            offset: 0,
+            frame_at: 0,
+        }
+    }
+
+    /// When the seeder first let us ask.
+    pub fn unchoked_at(&self) -> Option<Instant> {
+        self.unchoked_at
+    }
+
+    /// Nothing is on its way to us that we asked for.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight() == 0 && matches!(self.phase, Phase::Header) && self.carried == 0
+    }
+
+    /// Where in the stream the present frame began: what a fault speaks of.
+    pub fn frame_at(&self) -> u64 {
+        self.frame_at
+    }
+
+    /// What to do with the socket next. Any amount up to the answer may be given.
+    #[inline]
+    pub fn need(&self) -> Need {
+        match self.phase {
+            Phase::Handshake => Need::Read(frames::HANDSHAKE_BYTES - self.carried),
+            Phase::Header => Need::Read(frames::PIECE_HEADER_BYTES - self.carried),
+            Phase::Payload { left, .. } => Need::Discard(left as usize),
+            Phase::Body { id: id::BITFIELD | id::REJECT, left } => {
+                Need::Read((left as usize).min(SCRATCH_BYTES))
+            }
+            Phase::Body { left, .. } => Need::Discard(left as usize),
+        }
+    }
+
+    /// Appends requests until `depth` are outstanding; none while choked.
+    pub fn ask(&mut self, now: Instant, out: &mut Vec<u8>) {
+        while !self.choked && self.in_flight() < self.depth {
+            let block = self.blocks.next_block();
+            frames::push_request(out, block);
+            self.outstanding.push_back(Outstanding { block, since: now });
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.outstanding.len() + usize::from(matches!(self.phase, Phase::Payload { .. }))
+    }
+
+    /// `length` bytes were dropped where [`Leecher::need`] allowed it.
+    #[inline]
+    pub fn discarded(&mut self, length: u32, now: Instant, tally: &mut Tally) {
+        self.offset += u64::from(length);
+        let left = match &mut self.phase {
+            Phase::Payload { answers, left } => {
+                *left -= length;
+                tally.on_payload(length);
+                if *left == 0 {
+                    tally.on_block(now.since(answers.since));
+                }
+                *left
+            }
+            Phase::Body { left, .. } => {
+                *left -= length;
+                *left
+            }
+            Phase::Handshake | Phase::Header => {
+                debug_assert!(false, "bytes dropped that are to be looked at");
+                return;
+            }
+        };
+        if left == 0 {
+            self.phase = Phase::Header;
+        }
+    }
+
+    /// Bytes of the stream, in order, however they were cut.
+    pub fn received(
+        &mut self,
+        mut bytes: &[u8],
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        while !bytes.is_empty() {
+            let taken = match self.phase {
+                Phase::Handshake => self.on_handshake_bytes(bytes)?,
+                Phase::Header => self.on_header_bytes(bytes, now, tally)?,
+                Phase::Body { id: id @ (id::BITFIELD | id::REJECT), left } => {
+                    self.on_body_bytes(id, left, bytes, tally)?
+                }
+                Phase::Payload { left, .. } | Phase::Body { left, .. } => {
+                    let length = left.min(u32::try_from(bytes.len()).unwrap_or(left));
+                    self.discarded(length, now, tally);
+                    self.offset -= u64::from(length);
+                    length as usize
+                }
+            };
+            self.offset += taken as u64;
+            bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Moves bytes into the carry until it holds `until`; says how many.
+    fn fill(&mut self, bytes: &[u8], until: usize) -> usize {
+        let room = self.carry.get_mut(self.carried..until).unwrap_or_default();
+        let taken = room.len().min(bytes.len());
+        room.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        self.carried += taken;
+        taken
+    }
+
+    fn on_handshake_bytes(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        let taken = self.fill(bytes, frames::HANDSHAKE_BYTES);
+        if self.carried == frames::HANDSHAKE_BYTES {
+            let Greeting { info_hash, fast } = frames::parse_handshake(&self.carry)?;
+            if info_hash != self.info_hash {
+                return Err(Fault::InfoHash { asked: self.info_hash, answered: info_hash });
+            }
+            self.fast = fast;
+            self.carried = 0;
+            self.phase = Phase::Header;
+        }
+        Ok(taken)
+    }
+
+    #[inline]
+    fn on_header_bytes(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Result<usize, Fault> {
+        if self.carried == 0 {
+            self.frame_at = self.offset;
+        }
+        let until = match (self.carried, bytes) {
+            // The common case: the header of a piece in one read.
+            (0, [0, 0, (1..), _, id::PIECE, ..]) => frames::PIECE_HEADER_BYTES,
+            (0..4, _) => 4,
+            (4, _) => 5,
+            _ => frames::PIECE_HEADER_BYTES,
+        };
+        let taken = self.fill(bytes, until);
+        if self.carried < 4 {
+            return Ok(taken);
+        }
+        let length = frames::u32_at(&self.carry, 0);
+        if length == 0 {
+            self.carried = 0; // BEP 3, peer messages: length zero is a keep-alive.
+            return Ok(taken);
+        }
+        if length > FRAME_BYTES_MAX {
+            return Err(Fault::FrameTooLong { length, limit: FRAME_BYTES_MAX });
+        }
+        match self.carried {
+            frames::PIECE_HEADER_BYTES => self.on_piece_header()?,
+            5 if self.carry[4] == id::PIECE && length < frames::PIECE_FRAME_BYTES => {
+                return Err(self.mismatch());
+            }
+            5 if self.carry[4] != id::PIECE => {
+                self.on_control(self.carry[4], length, now, tally)?;
+            }
+            _ => {}
+        }
+        Ok(taken)
+    }
+
+    /// Finds the request that a piece header answers: the oldest one, unless the seeder chose another.
+    #[inline]
+    fn on_piece_header(&mut self) -> Result<(), Fault> {
+        let length = frames::u32_at(&self.carry, 0);
+        let piece = PieceIndex(frames::u32_at(&self.carry, 5));
+        let begin = frames::u32_at(&self.carry, 9);
+        let answered = self.outstanding.iter().position(|asked| {
+            let block = asked.block;
+            block.piece == piece
+                && block.begin == begin
+                && block.length.checked_add(frames::PIECE_FRAME_BYTES) == Some(length)
+        });
+        let answers = answered.and_then(|at| self.outstanding.remove(at));
+        let Some(answers) = answers else { return Err(self.mismatch()) };
+        self.carried = 0;
+        self.phase = Phase::Payload { answers, left: answers.block.length };
+        Ok(())
+    }
+
+    fn mismatch(&self) -> Fault {
+        Fault::NotAsked {
+            header: self.carry[..self.carried].into(),
+            outstanding: self.outstanding.len(),
+            oldest: self.outstanding.front().map(|asked| asked.block),
+        }
+    }
+
+    fn on_body_bytes(
+        &mut self,
+        id: u8,
+        left: u32,
+        bytes: &[u8],
+        tally: &mut Tally,
+    ) -> Result<usize, Fault> {
+        let body = bytes.get(..left as usize).unwrap_or(bytes);
+        let length = if id == id::BITFIELD {
+            self.pieces_named += body.iter().map(|byte| byte.count_ones()).sum::<u32>();
+            body.len()
+        } else {
+            self.fill(body, frames::REQUEST_BODY_BYTES)
+        };
+        let left = left - length as u32;
+        self.phase = Phase::Body { id, left };
+        if left == 0 {
+            self.phase = Phase::Header;
+            if id == id::BITFIELD { self.on_bitfield()? } else { self.on_reject(tally)? }
+        }
+        Ok(length)
+    }
+
+    /// The head of a frame other than a piece is complete.
+    fn on_control(
+        &mut self,
+        id: u8,
+        length: u32,
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        match frames::length_of(id, self.piece_count) {
+            Some(right) if right != length => return Err(Fault::FrameLength { id, length, right }),
+            _ => {}
+        }
+        match id {
+            id::CHOKE => {
+                tally.on_choke();
+                self.choked = true;
+                if !self.fast {
+                    self.outstanding.clear();
+                }
+            }
+            id::UNCHOKE => {
+                self.choked = false;
+                self.unchoked_at.get_or_insert(now);
+            }
+            id::HAVE_NONE => return Err(Fault::NotASeed { has: 0, of: self.piece_count }),
+            _ => {}
+        }
+        (self.carried, self.pieces_named) = (0, 0);
+        if length > 1 {
+            self.phase = Phase::Body { id, left: length - 1 };
+        }
+        Ok(())
+    }
+
+    fn on_bitfield(&self) -> Result<(), Fault> {
+        if self.pieces_named == self.piece_count {
+            return Ok(());
+        }
+        Err(Fault::NotASeed { has: self.pieces_named, of: self.piece_count })
+    }
+
+    fn on_reject(&mut self, tally: &mut Tally) -> Result<(), Fault> {
+        self.carried = 0;
+        let block = frames::block_at(&self.carry);
+        let at = self.outstanding.iter().position(|asked| asked.block == block);
+        if at.and_then(|at| self.outstanding.remove(at)).is_none() {
+            return Err(Fault::RejectNotAsked(block));
+        }
+        tally.on_reject();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "leecher_tests.rs"]
+mod tests;
