@@ -10,6 +10,7 @@ pub mod bencode;
 pub mod bitfield;
 pub mod geometry;
 pub mod limits;
+pub mod merkle;
 pub mod units;
 
 pub use bitfield::Bitfield;

@@ -40,6 +40,10 @@ pub const PATH_BYTES_MAX: usize = 3 << 10;
 /// Bytes of all paths of a torrent together: nested dictionaries share names, our list does not.
 pub const PATHS_BYTES_MAX: usize = 64 << 20;
 
+/// Hashes of the base layer that one hash request may ask for. BEP 52: "Length SHOULD NOT be
+/// greater than 512."
+pub const HASHES_PER_REQUEST_MAX: u32 = 512;
+
 /// Trackers of a torrent, all tiers together (BEP 12). Each costs connections and time.
 pub const TRACKERS_MAX: usize = 256;
 
