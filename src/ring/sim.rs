@@ -1,0 +1,113 @@
+//! A simulated kernel: the same contract as the real one, in virtual time, with faults that a
+//! seed decides, and checkers that are always on.
+//!
+//! [`World`] is the machine seen from outside (files, remote ends, the clock, the verdict);
+//! [`SimKernel`] is what the program under test is given. `enter` lets virtual time pass to the
+//! next event, so nothing here waits and a run depends on nothing but its seed.
+//!
+//! What is modelled because it matters to a sender by reference:
+//! * The page cache, page by page: pages are resident, being read (and counted as resident, as
+//!   cachestat counts them) or missing, and may be evicted at any moment. A send that meets a
+//!   missing page waits for the disk on the caller's thread, and is counted by reason ([`Blocked`]).
+//! * References: bytes of a batch are looked up when they *leave*, not when they are sent. A file
+//!   cut meanwhile sends zeros, one written in place sends the new bytes, and gifted memory that
+//!   is written again sends the wrong header.
+//! * Sockets with bounded buffers, remote ends with bounded windows, FIN, RST, and the reset by
+//!   which Linux answers a close with unread bytes.
+//!
+//! Checked always: each op is finished exactly once, with its token; nothing is pushed for what is
+//! closed; one send and one receive at a time for each socket; receive buffers are dropped within
+//! the turn; gifted pages are never written again, nor gathered before they were written; no send
+//! waits for pages that were not asked for. At rest: no socket, file, op or buffer is left.
+
+mod connection;
+mod content;
+mod disk;
+mod faults;
+mod gifts;
+mod network;
+mod ops;
+mod options;
+mod push;
+mod random;
+mod reads;
+mod sends;
+mod state;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub use connection::RemoteState;
+pub use content::Content;
+pub use disk::{DiskSpeed, WaitsBecause};
+pub use faults::{Break, Coverage, Fault, Faults};
+pub use options::Options;
+pub use random::Random;
+pub use state::Blocked;
+pub use world::{Remote, World};
+
+use crate::{
+    Batch, Completion, Failure, File, FileStat, Kernel, KernelError, Op, OpId, Residency, Run,
+    Socket, Token, Wait, Waker,
+};
+
+/// The simulated kernel. Get it from [`World::kernel`].
+pub struct SimKernel(Rc<RefCell<state::State>>);
+
+impl Kernel for SimKernel {
+    fn push(&mut self, op: Op, token: Token) -> Result<OpId, Op> {
+        self.0.borrow_mut().push(op, token)
+    }
+
+    fn enter(&mut self, wait: Wait) -> Result<(), KernelError> {
+        self.0.borrow_mut().enter(wait);
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        self.0.borrow_mut().next()
+    }
+
+    fn batch(&mut self) -> Box<Batch> {
+        self.0.borrow_mut().batches.pop().unwrap_or_default()
+    }
+
+    fn recycle(&mut self, batch: Box<Batch>) {
+        self.0.borrow_mut().recycle(batch);
+    }
+
+    fn residency(&mut self, run: Run) -> Residency {
+        let mut state = self.0.borrow_mut();
+        match state.disk.opened(run.file) {
+            Some(inode) => state.residency(inode, run),
+            None => {
+                state.violated(format!("residency asked of {run:?}, whose file is closed"));
+                Residency::Missing
+            }
+        }
+    }
+
+    fn stat(&mut self, file: File) -> Result<FileStat, Failure> {
+        let mut state = self.0.borrow_mut();
+        let Some(inode) = state.disk.opened(file) else {
+            state.violated(format!("stat of {file:?}, which is closed"));
+            return Err(Failure::Os(libc::EBADF));
+        };
+        state.meet_changes(inode);
+        Ok(state.disk.stat_of(inode))
+    }
+
+    fn unacknowledged_bytes(&mut self, socket: Socket) -> u32 {
+        self.0.borrow_mut().unacknowledged_bytes(socket)
+    }
+
+    fn waker(&self) -> Waker {
+        let rung = Arc::clone(&self.0.borrow().rung);
+        Waker::new(move || rung.store(true, Ordering::Release))
+    }
+}

@@ -1,0 +1,166 @@
+//! The op table, the completions that are ready, and the ledger that sees each op finished once.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::random::Random;
+use crate::slab::Slab;
+use crate::{Completion, OpId, Socket, Token};
+
+/// An op in flight.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) token: Token,
+    pub(crate) kind: &'static str,
+    pub(crate) socket: Option<Socket>,
+    /// Its last completion was posted (and perhaps not taken yet).
+    pub(crate) finished: bool,
+    /// When its last late completion comes: the ones behind it may not overtake.
+    pub(crate) posted_us: u64,
+    /// Completions that are late.
+    pub(crate) late: u32,
+}
+
+/// A completion as it is handed over.
+pub(crate) struct Taken {
+    pub(crate) completion: Completion,
+    /// Others had been ready before.
+    pub(crate) out_of_turn: bool,
+    /// The socket that has an op less now.
+    pub(crate) socket: Option<Socket>,
+}
+
+/// Ops in flight and completions ready to be taken.
+pub(crate) struct Ops {
+    table: Slab<Live>,
+    ready: VecDeque<Completion>,
+    ledger: Ledger,
+}
+
+impl Ops {
+    pub(crate) fn new(ops_max: u32) -> Ops {
+        Ops { table: Slab::new(ops_max), ready: VecDeque::new(), ledger: Ledger::default() }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.table.is_full()
+    }
+
+    /// Ops in flight.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// `None` when the table is full: ask `is_full` first.
+    pub(crate) fn start(&mut self, live: Live) -> Option<OpId> {
+        let (token, kind) = (live.token, live.kind);
+        let (index, generation) = self.table.insert(live).ok()?;
+        let op = OpId { index, generation };
+        self.ledger.started(op, token, kind);
+        Some(op)
+    }
+
+    /// A name for an op that has no completion (a cancel).
+    pub(crate) fn nameless() -> OpId {
+        OpId { index: u32::MAX, generation: 0 }
+    }
+
+    pub(crate) fn get(&mut self, op: OpId) -> Option<&mut Live> {
+        self.table.get_mut(op.index, op.generation)
+    }
+
+    /// Whether the socket has ops in flight besides its close.
+    pub(crate) fn has_others(&self, socket: Socket, close: OpId) -> bool {
+        self.table.iter().any(|(index, generation, live)| {
+            live.socket == Some(socket) && OpId { index, generation } != close
+        })
+    }
+
+    /// Ops of a socket that have not posted their last completion.
+    pub(crate) fn unfinished_of(&self, socket: Socket) -> Vec<OpId> {
+        let of = self.table.iter().filter(|(_, _, live)| live.socket == Some(socket));
+        let unfinished = of.filter(|(_, _, live)| !live.finished);
+        unfinished.map(|(index, generation, _)| OpId { index, generation }).collect()
+    }
+
+    pub(crate) fn make_ready(&mut self, completion: Completion) {
+        self.ready.push_back(completion);
+    }
+
+    pub(crate) fn any_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Receive buffers in completions not taken yet.
+    pub(crate) fn buffers_ready(&self) -> usize {
+        let holds = |completion: &&Completion| {
+            matches!(
+                completion.outcome,
+                crate::Outcome::Received { .. } | crate::Outcome::Datagram { .. }
+            )
+        };
+        self.ready.iter().filter(holds).count()
+    }
+
+    /// The next completion; with randomness, that of any op (its first).
+    pub(crate) fn take(&mut self, reorder: Option<&mut Random>) -> Option<Taken> {
+        let any = reorder.map_or(0, |random| random.below(self.ready.len() as u64) as usize);
+        let op = self.ready.get(any)?.op;
+        // Completions of one op keep their order. Wake-ups all bear one name.
+        let first = self.ready.iter().position(|completion| completion.op == op)?;
+        let completion = self.ready.remove(first)?;
+        self.ledger.completed(&completion);
+        let live = if completion.more { None } else { self.table.remove(op.index, op.generation) };
+        let socket = live.and_then(|live| live.socket);
+        Some(Taken { completion, out_of_turn: first > 0, socket })
+    }
+
+    pub(crate) fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+}
+
+/// Sees that each op is finished exactly once. Apart from the table on purpose: what the table
+/// gets wrong shows here.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    open: BTreeMap<(u32, u32), (Token, &'static str)>,
+    violations: Vec<String>,
+}
+
+impl Ledger {
+    fn started(&mut self, op: OpId, token: Token, kind: &'static str) {
+        if let Some((_, before)) = self.open.insert((op.index, op.generation), (token, kind)) {
+            self.violations.push(format!("{op:?} given to a {kind} while a {before} has it"));
+        }
+    }
+
+    fn completed(&mut self, completion: &Completion) {
+        if completion.token == Token::WAKE {
+            return;
+        }
+        let key = (completion.op.index, completion.op.generation);
+        match self.open.get(&key) {
+            None => self.violations.push(format!(
+                "{:?} completed ({:?}) although it was finished",
+                completion.op, completion.outcome
+            )),
+            Some((token, kind)) if *token != completion.token => self.violations.push(format!(
+                "{kind} {:?} completed with {:?}, pushed with {token:?}",
+                completion.op, completion.token
+            )),
+            Some(_) if !completion.more => {
+                self.open.remove(&key);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Ops that were started and not finished, as `kind token`.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        self.open.values().map(|(token, kind)| format!("{kind} {token:?}")).collect()
+    }
+
+    pub(crate) fn take_violations(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.violations)
+    }
+}
