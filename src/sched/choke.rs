@@ -5,6 +5,7 @@
 //! each worker applies the difference. Nothing a peer claims plays a part except its interest.
 
 use crate::limits::SLOT_HOLD;
+use crate::shuffle::mix;
 use alloc::vec::Vec;
 use core::time::Duration;
 use ringseed_meta::Instant;
@@ -91,13 +92,6 @@ impl Claim {
         };
         Claim { rank, order_us, tie: mix(random ^ u64::from(peer.key)), key: peer.key }
     }
-}
-
-/// Spreads all bits of the input over all bits of the output (the finalizer of SplitMix64).
-fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 /// The part of `total` slots that worker `mine` fills, when the workers have

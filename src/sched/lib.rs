@@ -1,5 +1,6 @@
 //! Scheduling policies as plain functions and plain state: which peer sends next ([`fair`]), who
-//! is unchoked ([`choke`]), how fast somebody is or may be ([`rate`]).
+//! is unchoked ([`choke`]), how fast somebody is or may be ([`rate`]), which torrent announces
+//! next and where ([`announce`]).
 //!
 //! A policy sees values and returns values. It has no socket, no clock and no source of
 //! randomness: `now` and `random` are arguments, so that every decision can be replayed.
@@ -10,9 +11,11 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod announce;
 pub mod choke;
 pub mod fair;
 pub mod rate;
+mod shuffle;
 
 /// Named bounds of this room: each with its unit and its reason.
 pub mod limits {
@@ -37,4 +40,37 @@ pub mod limits {
     /// How long a peer keeps a slot that others wait for. A little under a round, so that a
     /// round that comes early by scheduling noise still rotates.
     pub const SLOT_HOLD: Duration = Duration::from_millis(9_500);
+
+    /// Trackers in the tiers of one torrent. Lists of a hundred are seen; more is noise, and each
+    /// is tried in turn while none answers.
+    pub const TRACKERS_MAX: u16 = 256;
+
+    /// Tracker hosts known at a time, each about 100 bytes for each family. The world has a few
+    /// thousand; the bound is against torrents that each name a host of their own.
+    pub const HOSTS_MAX: u32 = 1 << 16;
+
+    /// The shortest time between two regular announces of one entry, whatever a tracker says:
+    /// against an interval of zero.
+    pub const INTERVAL_MIN: Duration = Duration::from_secs(60);
+
+    /// The longest: against one that would never come back.
+    pub const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
+
+    /// A host or torrent that failed is asked again after this long. For UDP it goes on where
+    /// the two transmissions of an announce (15 s, 30 s) end: BEP 15 asks for 15 * 2^n seconds.
+    pub const RETRY_FIRST: Duration = Duration::from_secs(60);
+
+    /// And at most after this long: 15 * 2^8 s, the last step that BEP 15 names.
+    pub const RETRY_MOST: Duration = Duration::from_secs(3840);
+
+    /// A host without an address of a family is asked again after this long: names get IPv6
+    /// addresses seldom.
+    pub const ABSENT_RETRY: Duration = Duration::from_secs(3600);
+
+    /// So many announces without an answer in a row, and a host counts as down.
+    pub const DOWN_AFTER_SILENT: u8 = 3;
+
+    /// At shutdown so many times the usual window is used: seconds are left, and a tracker
+    /// rather hears of a leaving seed than keeps a dead one in its list.
+    pub const STOP_WINDOW_FACTOR: u32 = 4;
 }
