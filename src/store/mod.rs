@@ -1,3 +1,6 @@
 //! Which bytes stand where, what to fetch, what was verified. Returns plans; calls no kernel.
 
+pub mod catalog;
+pub mod fetch;
+pub mod files;
 pub mod hashing;

@@ -1,1 +1,394 @@
-//! One pinned thread per core: the only caller of the kernel, the only place where protocol meets it.
+//! One pinned thread per core: the only caller of [`Kernel`], the only place where protocol meets
+//! it. [`Worker::turn`] is the whole loop: completions become events, events become decisions,
+//! decisions become batches and ops. The clock is read outside.
+//!
+//! **Invariant:** a worker never waits: not for a disk, a lock, another core or the control
+//! thread. What crosses cores is a message ([`mailbox`]) or an atomic cell.
+
+pub mod admission;
+mod closing;
+mod connection;
+pub mod counters;
+mod data;
+mod greeting;
+pub mod mailbox;
+mod receiving;
+mod seeder;
+mod sending;
+mod slots;
+pub mod thread;
+mod token;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use ringseed_meta::{Instant, PeerId, TorrentId};
+use ringseed_ring::{Completion, Failure, Kernel, Op, Outcome, Socket, Token, Verb, Wait};
+use ringseed_sched::choke::Slots;
+use ringseed_sched::fair::Fair;
+
+use admission::Admission;
+use connection::Connection;
+use counters::Counters;
+use mailbox::{Command, ConnectionId, Mailbox, Report};
+use token::Errand;
+
+use crate::store::catalog::Catalog;
+use crate::store::fetch::{AskAgain, Fetches, Step};
+use crate::store::files::{FileKey, OpenFiles};
+
+pub mod limits {
+    //! Bounds of one turn and of one worker.
+
+    /// Completions handled in a turn before anything is sent: a flood of small messages cannot
+    /// keep those who are served waiting.
+    pub const COMPLETIONS_PER_TURN: usize = 256;
+    /// Batches built in a turn: at 256 KiB each about 3 ms of work, the longest time that a new
+    /// request waits for the ring to be looked at.
+    pub const BATCHES_PER_TURN: usize = 64;
+    /// Bytes. The quantum of deficit round robin: 16 blocks, the batch size at which splicing
+    /// was measured to be cheapest.
+    pub const QUANTUM_BYTES: u32 = 16 * 16 * 1024;
+    /// Connections of one worker: what a token can name, far more than descriptors.
+    pub const CONNECTIONS_MAX: u32 = super::token::INDEX_MAX;
+    /// Bytes sent and not acknowledged before a peer may be reset for holding memory: less is
+    /// no burden.
+    pub const UNACKNOWLEDGED_FLOOR_BYTES: u64 = 64 * 1024;
+}
+
+/// How often the worker looks at files, slots and memory while it has connections.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How long accepting pauses after it failed (out of descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What one worker is told when it starts.
+#[derive(Clone)]
+pub struct Options {
+    /// Its place among the workers, from 0, and how many there are.
+    pub place: usize,
+    pub workers: usize,
+    pub peer_id: PeerId,
+    /// The port told in extended handshakes (0: none).
+    pub listen_port: u16,
+    pub slots: Slots,
+    /// The verb for plaintext TCP.
+    pub verb: Verb,
+    /// Bytes that this worker's peers may leave unacknowledged together.
+    pub unacknowledged_bytes_max: u64,
+    /// Tests only: see [`AskAgain`].
+    pub ask_again: AskAgain,
+    /// Where randomness starts.
+    pub seed: u64,
+}
+
+/// What workers share.
+pub struct Shared {
+    pub admission: Arc<Admission>,
+    /// Interested peers of each torrent at each worker, for `--slots N`.
+    pub interest: slots::Interest,
+    pub mailbox: Arc<Mailbox>,
+    pub counters: Arc<Counters>,
+    /// Tells the control thread that reports are waiting.
+    pub notify: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// A place for a connection; its generation grows with every connection that leaves it.
+#[derive(Default)]
+struct Place {
+    generation: u32,
+    connection: Option<Box<Connection>>,
+}
+
+/// A listener, and when to accept again if it failed.
+struct Listener {
+    socket: Socket,
+    again_at: Option<Instant>,
+    failing: bool,
+}
+
+/// How far stopping has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stopping {
+    No,
+    Draining,
+    Stopped,
+}
+
+/// One core's share of the seeder.
+pub struct Worker<K: Kernel> {
+    kernel: K,
+    options: Options,
+    shared: Shared,
+    catalog: Arc<Catalog>,
+    listeners: Vec<Listener>,
+    places: Vec<Place>,
+    free: Vec<u32>,
+    contents: HashMap<TorrentId, data::Loaded>,
+    files: OpenFiles,
+    /// Files being opened, by the place in their token.
+    opens: Vec<Option<FileKey>>,
+    /// Connections whose file could not be opened for want of descriptors: they try again.
+    short_of_files: Vec<u64>,
+    fetches: Fetches,
+    fair: Fair,
+    deadlines: BinaryHeap<Reverse<(Instant, u32, u32)>>,
+    next_tick: Instant,
+    next_round: Instant,
+    /// Ops that the kernel had no room for.
+    deferred: VecDeque<(Op, Token)>,
+    /// Reports that the mailbox had no room for.
+    unreported: VecDeque<Report>,
+    unacknowledged_bytes: u64,
+    /// The cap on unacknowledged bytes was met: batches are a block.
+    pressed: bool,
+    next_memory_look: Instant,
+    stopping: Stopping,
+    random: u64,
+    scratch: Scratch,
+}
+
+/// Memory that is used again in each turn.
+#[derive(Default)]
+struct Scratch {
+    events: Vec<ringseed_wire::Event>,
+    steps: Vec<Step>,
+    plan: sending::Plan,
+}
+
+impl<K: Kernel> Worker<K> {
+    /// A worker that accepts on `listeners` from its first turn on.
+    pub fn new(kernel: K, listeners: Vec<Socket>, options: Options, shared: Shared) -> Worker<K> {
+        let ask_again = options.ask_again;
+        let random = options.seed | 1;
+        Worker {
+            kernel,
+            options,
+            shared,
+            catalog: Arc::new(Catalog::default()),
+            listeners: listeners
+                .into_iter()
+                .map(|socket| Listener { socket, again_at: Some(Instant::ZERO), failing: false })
+                .collect(),
+            places: Vec::new(),
+            free: Vec::new(),
+            contents: HashMap::new(),
+            files: OpenFiles::default(),
+            opens: Vec::new(),
+            short_of_files: Vec::new(),
+            fetches: Fetches::new(ask_again),
+            fair: Fair::new(limits::QUANTUM_BYTES),
+            deadlines: BinaryHeap::new(),
+            next_tick: Instant::ZERO,
+            next_round: Instant::ZERO,
+            deferred: VecDeque::new(),
+            unreported: VecDeque::new(),
+            unacknowledged_bytes: 0,
+            pressed: false,
+            next_memory_look: Instant::ZERO,
+            stopping: Stopping::No,
+            random,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// The kernel, for the outer loop: it alone calls `enter`.
+    pub fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    /// All is closed and reported; the thread may end.
+    pub fn is_stopped(&self) -> bool {
+        self.stopping == Stopping::Stopped && self.unreported.is_empty()
+    }
+
+    /// One turn: takes what completed, decides, sends. Returns how long `enter` may wait.
+    pub fn turn(&mut self, now: Instant) -> Wait {
+        self.shared.counters.turns.add(1);
+        self.retry_deferred();
+        self.start_accepting(now);
+        self.read_commands(now);
+        let mut completions = 0;
+        while completions < limits::COMPLETIONS_PER_TURN {
+            let Some(completion) = self.kernel.next() else { break };
+            self.on_completion(completion, now);
+            completions += 1;
+        }
+        self.meet_deadlines(now);
+        self.tick(now);
+        self.mind_memory(now);
+        self.send_to_ready(now);
+        self.flush_reports();
+        self.wait_after(now, completions)
+    }
+
+    fn on_completion(&mut self, completion: Completion, now: Instant) {
+        let Completion { token, outcome, more, .. } = completion;
+        match Errand::of(token) {
+            Errand::Wake | Errand::Nothing => {}
+            Errand::Accept(place) => self.on_accept(place, outcome, more, now),
+            Errand::Receive(id) => self.on_receive(id, outcome, now),
+            Errand::Send(id) => self.on_sent(id, outcome, now),
+            Errand::Writable(id) => self.on_writable(id, outcome, now),
+            Errand::Close(id) => self.on_closed(id, now),
+            Errand::Open(place) => self.on_opened(place, outcome, now),
+            Errand::ReadAhead(fetch) | Errand::ReadByte(fetch) | Errand::ReadDiscard(fetch) => {
+                self.on_fetch_step(fetch, outcome, now);
+            }
+        }
+    }
+
+    fn wait_after(&self, now: Instant, completions: usize) -> Wait {
+        let busy = !self.fair.is_empty()
+            || completions == limits::COMPLETIONS_PER_TURN
+            || !self.deferred.is_empty();
+        if busy {
+            return Wait::No;
+        }
+        let accept = self.listeners.iter().filter_map(|listener| listener.again_at).min();
+        let deadline = self.deadlines.peek().map(|Reverse((at, ..))| *at);
+        let tick = (self.occupied() > 0 || !self.unreported.is_empty()).then_some(self.next_tick);
+        let next = [accept, deadline, tick].into_iter().flatten().min();
+        Wait::AtMost(next.map_or(Duration::from_secs(60), |at| at.since(now)))
+    }
+
+    /// Pushes an op; one that the kernel has no room for waits for the next turn.
+    fn push(&mut self, op: Op, errand: Errand) {
+        let token = errand.token();
+        if self.deferred.is_empty() {
+            if let Err(op) = self.kernel.push(op, token) {
+                self.deferred.push_back((op, token));
+            }
+        } else {
+            self.deferred.push_back((op, token));
+        }
+    }
+
+    fn retry_deferred(&mut self) {
+        while let Some((op, token)) = self.deferred.pop_front() {
+            if let Err(op) = self.kernel.push(op, token) {
+                self.deferred.push_front((op, token));
+                return;
+            }
+        }
+    }
+
+    fn start_accepting(&mut self, now: Instant) {
+        if self.stopping != Stopping::No {
+            return;
+        }
+        for place in 0..self.listeners.len() {
+            let listener = &mut self.listeners[place];
+            if listener.again_at.is_some_and(|at| at <= now) {
+                listener.again_at = None;
+                let listener = listener.socket;
+                self.push(Op::Accept { listener }, Errand::Accept(place as u32));
+            }
+        }
+    }
+
+    fn on_accept(&mut self, place: u32, outcome: Outcome, more: bool, now: Instant) {
+        let place = place as usize;
+        match outcome {
+            Outcome::Accepted { socket, peer } => {
+                self.admit(socket, peer, now);
+                self.listeners[place].failing = false;
+            }
+            Outcome::Failed(failure) => self.on_accept_failed(place, failure, now),
+            _ => {}
+        }
+        if !more && self.stopping == Stopping::No && self.listeners[place].again_at.is_none() {
+            self.listeners[place].again_at = Some(now);
+        }
+    }
+
+    fn on_accept_failed(&mut self, place: usize, failure: Failure, now: Instant) {
+        if failure == Failure::Cancelled {
+            return;
+        }
+        let listener = &mut self.listeners[place];
+        listener.again_at = Some(now.after(ACCEPT_PAUSE));
+        if !std::mem::replace(&mut listener.failing, true) {
+            self.report(Report::AcceptFailed(format!(
+                "cannot accept connections: {failure}; raise the limit of open files (ulimit -n, \
+                 LimitNOFILE=) or lower --connections; trying again every second"
+            )));
+        }
+    }
+
+    fn read_commands(&mut self, now: Instant) {
+        while let Some(command) = self.shared.mailbox.next_command() {
+            match command {
+                Command::Catalog(catalog) => self.catalog = catalog,
+                Command::Content(torrent, content) => self.on_content(torrent, content, now),
+                Command::Hashes { connection, request, hashes } => {
+                    self.on_hashes(connection, &request, hashes.as_deref());
+                }
+                Command::Stop { drain } => self.stop(drain),
+            }
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        self.unreported.push_back(report);
+    }
+
+    fn flush_reports(&mut self) {
+        let mut notify = false;
+        while let Some(report) = self.unreported.pop_front() {
+            match self.shared.mailbox.report(report) {
+                Ok(first) => notify |= first,
+                Err(report) => {
+                    self.unreported.push_front(report);
+                    break;
+                }
+            }
+        }
+        if notify {
+            (self.shared.notify)();
+        }
+    }
+
+    fn occupied(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// The connection that a completion or command speaks of, if it is still the same one.
+    fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let place = self.places.get_mut(id.slot as usize)?;
+        if place.generation != id.generation {
+            return None;
+        }
+        place.connection.as_deref_mut()
+    }
+
+    /// Takes a connection out of its place, to work on it beside the worker; [`Worker::put`] it
+    /// back.
+    fn take(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+        let place = self.places.get_mut(id.slot as usize)?;
+        if place.generation != id.generation {
+            return None;
+        }
+        place.connection.take()
+    }
+
+    /// Puts a connection back, and into the line of those to be served if it can be.
+    fn put(&mut self, connection: Box<Connection>) {
+        if connection.is_ready() {
+            self.fair.ready(connection.id.slot);
+        }
+        let slot = connection.id.slot as usize;
+        self.places[slot].connection = Some(connection);
+    }
+
+    /// The next of a sequence of numbers that looks random and follows from the seed (xorshift).
+    fn next_random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+}

@@ -1,0 +1,217 @@
+//! Open files of one worker: by least recent use, with what they were like, so that a change on
+//! disk is seen. Pure: returns what to open and close, calls nothing.
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use ringseed_meta::{FileIndex, Instant, TorrentId};
+use ringseed_ring::{File, FileStat};
+
+pub mod limits {
+    //! Bounds of open files, per worker.
+
+    /// Open data files. Beyond it the least recently used one is closed, so 100,000 torrents of
+    /// many files need no more descriptors than this.
+    pub const OPEN_FILES_MAX: usize = 1024;
+}
+
+/// How often an active file is looked at for changes.
+pub const STAT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A file of a torrent.
+pub type FileKey = (TorrentId, FileIndex);
+
+/// Where a file stands.
+#[derive(Debug)]
+enum State {
+    /// Asked of the kernel; the connections (by number) that wait for it.
+    Opening(Vec<u64>),
+    Open(OpenFile),
+}
+
+/// An open file and what it was like when it was opened.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenFile {
+    pub file: File,
+    pub stat: FileStat,
+    last_used: Instant,
+    last_looked: Instant,
+    /// Batches that wait and fetches under way: a pinned file is not closed.
+    pins: u32,
+}
+
+/// What [`OpenFiles::use_file`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    Open(File),
+    /// On its way; the waiter is noted.
+    Waiting,
+    /// The caller must open it now; the waiter is noted.
+    MustOpen,
+}
+
+/// What changed about a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    Removed,
+    Replaced,
+    Resized { was: u64, is: u64 },
+    Modified,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Change::Removed => write!(f, "was removed or replaced while it was served"),
+            Change::Replaced => write!(f, "is not the file that was verified (device or inode differ)"),
+            Change::Resized { was, is } => write!(f, "has {is} bytes; it was verified with {was}"),
+            Change::Modified => write!(f, "was modified since it was verified"),
+        }
+    }
+}
+
+/// What tells `is` from `was`, if anything does. A change of ctime or of the number of links
+/// alone is not one: a hard link or a chmod makes it, and both are daily work on a seed box.
+pub fn change(was: &FileStat, is: &FileStat) -> Option<Change> {
+    if is.links == 0 {
+        Some(Change::Removed)
+    } else if (was.device, was.inode) != (is.device, is.inode) {
+        Some(Change::Replaced)
+    } else if was.size != is.size {
+        Some(Change::Resized { was: was.size, is: is.size })
+    } else if was.mtime_ns != is.mtime_ns {
+        Some(Change::Modified)
+    } else {
+        None
+    }
+}
+
+/// The open files of one worker.
+#[derive(Default)]
+pub struct OpenFiles {
+    /// Never iterated where order matters.
+    states: HashMap<FileKey, State>,
+    by_handle: HashMap<File, FileKey>,
+}
+
+impl OpenFiles {
+    pub fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// The handle of a file for use now, or that `waiter` waits for it.
+    pub fn use_file(&mut self, key: FileKey, waiter: u64, now: Instant) -> Found {
+        match self.states.get_mut(&key) {
+            Some(State::Open(open)) => {
+                open.last_used = now;
+                Found::Open(open.file)
+            }
+            Some(State::Opening(waiters)) => {
+                if !waiters.contains(&waiter) {
+                    waiters.push(waiter);
+                }
+                Found::Waiting
+            }
+            None => {
+                self.states.insert(key, State::Opening(vec![waiter]));
+                Found::MustOpen
+            }
+        }
+    }
+
+    /// The kernel opened it: who waited.
+    pub fn opened(&mut self, key: FileKey, file: File, stat: FileStat, now: Instant) -> Vec<u64> {
+        let open = OpenFile { file, stat, last_used: now, last_looked: now, pins: 0 };
+        self.by_handle.insert(file, key);
+        match self.states.insert(key, State::Open(open)) {
+            Some(State::Opening(waiters)) => waiters,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The kernel could not open it: who waited.
+    pub fn failed(&mut self, key: FileKey) -> Vec<u64> {
+        match self.states.remove(&key) {
+            Some(State::Opening(waiters)) => waiters,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whose file a handle is.
+    pub fn key_of(&self, file: File) -> Option<FileKey> {
+        self.by_handle.get(&file).copied()
+    }
+
+    /// Keeps a file open until [`OpenFiles::unpin`].
+    pub fn pin(&mut self, file: File) {
+        if let Some(open) = self.open_mut(file) {
+            open.pins += 1;
+        }
+    }
+
+    pub fn unpin(&mut self, file: File) {
+        if let Some(open) = self.open_mut(file) {
+            open.pins = open.pins.saturating_sub(1);
+        }
+    }
+
+    fn open_mut(&mut self, file: File) -> Option<&mut OpenFile> {
+        let key = self.by_handle.get(&file)?;
+        match self.states.get_mut(key) {
+            Some(State::Open(open)) => Some(open),
+            _ => None,
+        }
+    }
+
+    /// A file to close because too many are open: the least recently used that nothing pins.
+    pub fn evict(&mut self) -> Option<File> {
+        if self.by_handle.len() <= limits::OPEN_FILES_MAX {
+            return None;
+        }
+        let open = |state: &State| match state {
+            State::Open(open) if open.pins == 0 => Some((open.last_used, open.file)),
+            _ => None,
+        };
+        let (_, file) = self.states.values().filter_map(open).min()?;
+        self.forget(file);
+        Some(file)
+    }
+
+    fn forget(&mut self, file: File) {
+        if let Some(key) = self.by_handle.remove(&file) {
+            self.states.remove(&key);
+        }
+    }
+
+    /// Files that were used since they were last looked at, once each [`STAT_INTERVAL`].
+    pub fn due_for_a_look(&mut self, now: Instant, due: &mut Vec<(File, FileStat)>) {
+        for state in self.states.values_mut() {
+            let State::Open(open) = state else { continue };
+            let active = open.pins > 0 || now.since(open.last_used) < 4 * STAT_INTERVAL;
+            if active && now.since(open.last_looked) >= STAT_INTERVAL {
+                open.last_looked = now;
+                due.push((open.file, open.stat));
+            }
+        }
+    }
+
+    /// All open files of a torrent, forgotten: the caller closes them. Those being opened are
+    /// closed when they arrive (their key is no longer known to anybody).
+    pub fn forget_torrent(&mut self, torrent: TorrentId, close: &mut Vec<File>) {
+        let before = close.len();
+        close.extend(
+            self.by_handle.iter().filter(|(_, key)| key.0 == torrent).map(|(file, _)| *file),
+        );
+        close[before..].iter().for_each(|file| self.forget(*file));
+    }
+
+    /// All open files, forgotten, for the end of the worker.
+    pub fn forget_all(&mut self, close: &mut Vec<File>) {
+        close.extend(self.by_handle.drain().map(|(file, _)| file));
+        self.states.clear();
+    }
+}

@@ -1,0 +1,244 @@
+//! The end of a connection, of a torrent's service, and of the worker; and deadlines, which lead
+//! there.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use ringseed_meta::{Instant, TorrentId};
+use ringseed_ring::{Kernel, Op, Socket};
+
+use super::connection::{Connection, Outgoing, Phase};
+use super::mailbox::{ConnectionId, Report};
+use super::token::Errand;
+use super::{Stopping, TICK, Worker, limits};
+
+/// A socket that took nothing for so long is the first to go when memory is short.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// Between two looks at what is unacknowledged while the cap is met: at least this, and twenty
+/// times what asking each connection costs.
+const MEMORY_LOOK: Duration = Duration::from_millis(25);
+const MEMORY_LOOK_EACH: Duration = Duration::from_micros(4);
+
+/// How a connection is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum How {
+    /// What the socket holds still goes out.
+    Graceful,
+    /// By RST: what the socket holds is dropped.
+    Reset,
+}
+
+impl<K: Kernel> Worker<K> {
+    /// Closes a connection; nothing more is sent on it.
+    pub(super) fn close(&mut self, id: ConnectionId, how: How) {
+        let Some(mut connection) = self.take(id) else { return };
+        if connection.phase != Phase::Closing {
+            self.finish(&mut connection, how);
+        }
+        self.put(connection);
+    }
+
+    /// As [`Worker::close`], of a connection that was taken out of its place.
+    pub(super) fn finish(&mut self, connection: &mut Connection, how: How) {
+        connection.phase = Phase::Closing;
+        self.fair.remove(connection.id.slot);
+        connection.requests.clear();
+        connection.control.clear();
+        self.drop_outgoing(connection);
+        let op = Op::Close { socket: connection.socket, reset: how == How::Reset };
+        self.push(op, Errand::Close(connection.id));
+    }
+
+    /// Forgets the batch that waits here; one that the kernel has comes back by itself.
+    fn drop_outgoing(&mut self, connection: &mut Connection) {
+        match std::mem::replace(&mut connection.outgoing, Outgoing::Nothing) {
+            Outgoing::Blocked(batch) | Outgoing::Refetching(batch) => self.kernel.recycle(batch),
+            Outgoing::Sending => connection.outgoing = Outgoing::Sending,
+            Outgoing::Nothing => {}
+        }
+        connection.frames.clear();
+        connection.pinned.drain(..).for_each(|file| self.files.unpin(file));
+    }
+
+    /// A socket that never became a connection.
+    pub(super) fn refuse(&mut self, socket: Socket) {
+        self.shared.counters.refused.add(1);
+        self.push(Op::Close { socket, reset: true }, Errand::Nothing);
+    }
+
+    pub(super) fn on_closed(&mut self, id: ConnectionId, now: Instant) {
+        let Some(mut connection) = self.take(id) else { return };
+        let place = &mut self.places[id.slot as usize];
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        self.fair.remove(id.slot);
+        self.unacknowledged_bytes -= connection.unacknowledged_bytes;
+        self.shared.admission.leave(connection.address.ip());
+        if let Some(content) = connection.content.take() {
+            self.note_interest(content.torrent, &mut connection, false);
+            self.leave_content(content.torrent, now);
+            self.shared.counters.peers.set(self.shared.counters.peers.read().saturating_sub(1));
+        }
+        self.shared.counters.connections.set(self.occupied() as u64);
+        self.end_if_stopped();
+    }
+
+    /// Closes every connection of a torrent, and its files.
+    pub(super) fn close_torrent(&mut self, torrent: TorrentId) {
+        for id in self.connections_of(Some(torrent)) {
+            self.close(id, How::Reset);
+        }
+        let mut close = Vec::new();
+        self.files.forget_torrent(torrent, &mut close);
+        for file in close {
+            self.push(Op::CloseFile { file }, Errand::Nothing);
+        }
+    }
+
+    fn connections_of(&self, torrent: Option<TorrentId>) -> Vec<ConnectionId> {
+        let connections = self.places.iter().filter_map(|place| place.connection.as_deref());
+        connections
+            .filter(|connection| connection.phase != Phase::Closing)
+            .filter(|connection| {
+                torrent.is_none() || connection.entry.as_ref().map(|entry| entry.id) == torrent
+            })
+            .map(|connection| connection.id)
+            .collect()
+    }
+
+    /// Stops: with `drain`, what was begun goes out first.
+    pub(super) fn stop(&mut self, drain: bool) {
+        if self.stopping == Stopping::No {
+            self.stopping = Stopping::Draining;
+            for place in 0..self.listeners.len() {
+                let socket = self.listeners[place].socket;
+                self.listeners[place].again_at = None;
+                self.push(Op::Close { socket, reset: false }, Errand::Nothing);
+            }
+        }
+        for id in self.connections_of(None) {
+            if drain {
+                self.drain(id);
+            } else {
+                self.close(id, How::Reset);
+            }
+        }
+        self.end_if_stopped();
+    }
+
+    /// Finishes the blocks that were begun, then closes.
+    fn drain(&mut self, id: ConnectionId) {
+        let Some(mut connection) = self.take(id) else { return };
+        connection.drop_requests();
+        connection.control.clear();
+        connection.metadata.clear();
+        connection.phase = Phase::Draining;
+        let idle = match &connection.outgoing {
+            Outgoing::Nothing => true,
+            Outgoing::Blocked(batch) | Outgoing::Refetching(batch) => batch.is_empty(),
+            Outgoing::Sending => false,
+        };
+        if idle {
+            self.finish(&mut connection, How::Graceful);
+        }
+        self.put(connection);
+    }
+
+    fn end_if_stopped(&mut self) {
+        if self.stopping != Stopping::Draining || self.occupied() > 0 {
+            return;
+        }
+        self.stopping = Stopping::Stopped;
+        let mut close = Vec::new();
+        self.files.forget_all(&mut close);
+        for file in close {
+            self.push(Op::CloseFile { file }, Errand::Nothing);
+        }
+        self.report(Report::Stopped);
+    }
+
+    /// Puts the connection's next deadline into the heap (once; it moves by being looked at).
+    pub(super) fn watch(&mut self, id: ConnectionId, at: Instant) {
+        self.deadlines.push(Reverse((at, id.slot, id.generation)));
+    }
+
+    pub(super) fn meet_deadlines(&mut self, now: Instant) {
+        while let Some(Reverse((at, slot, generation))) = self.deadlines.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.deadlines.pop();
+            let id = ConnectionId { slot, generation };
+            let Some(mut connection) = self.take(id) else { continue };
+            if connection.phase != Phase::Closing {
+                self.on_deadline(&mut connection, now);
+            }
+            if connection.phase != Phase::Closing {
+                let next = connection.peer.deadline().unwrap_or(now.after(4 * TICK));
+                self.watch(id, next.max(now.after(TICK / 4)));
+            }
+            self.put(connection);
+        }
+    }
+
+    /// What is due every quarter of a second while there is anything to look at.
+    pub(super) fn tick(&mut self, now: Instant) {
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now.after(TICK);
+        self.retry_opens(now);
+        self.look_at_files(now);
+        self.heed_paused();
+        self.sweep_contents(now);
+        if now >= self.next_round {
+            self.next_round = now.after(ringseed_sched::choke::ROUND);
+            self.choke_round(now);
+        }
+    }
+
+    /// Keeps the bytes that peers have not acknowledged under the cap: asks how much it really
+    /// is, sends single blocks while it is too much, and resets those that have taken nothing for
+    /// longest. Each such byte is a page that the kernel cannot free.
+    pub(super) fn mind_memory(&mut self, now: Instant) {
+        if now < self.next_memory_look {
+            return;
+        }
+        if self.unacknowledged_bytes <= self.options.unacknowledged_bytes_max {
+            self.pressed = false;
+            return;
+        }
+        let mut holders = Vec::new();
+        let mut all = 0;
+        let mut asked = 0;
+        for place in &mut self.places {
+            let Some(connection) = place.connection.as_deref_mut() else { continue };
+            if connection.unacknowledged_bytes > 0 {
+                let is = u64::from(self.kernel.unacknowledged_bytes(connection.socket));
+                connection.unacknowledged_bytes = is;
+                all += is;
+                asked += 1;
+                if is > limits::UNACKNOWLEDGED_FLOOR_BYTES
+                    && let Some(since) = connection.blocked_since
+                    && now.since(since) >= STALLED
+                    && connection.phase != Phase::Closing
+                {
+                    holders.push((since, is, connection.id));
+                }
+            }
+        }
+        self.unacknowledged_bytes = all;
+        self.pressed = all > self.options.unacknowledged_bytes_max;
+        holders.sort_unstable_by_key(|(since, _, id)| (*since, id.slot));
+        for (_, bytes, id) in holders {
+            if all <= self.options.unacknowledged_bytes_max {
+                break;
+            }
+            all -= bytes;
+            self.shared.counters.resets_for_memory.add(1);
+            self.close(id, How::Reset);
+        }
+        self.next_memory_look = now.after(MEMORY_LOOK + asked * MEMORY_LOOK_EACH);
+    }
+}

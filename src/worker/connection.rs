@@ -1,0 +1,233 @@
+//! One connection as plain state: the peer's protocol state, what it asked for, and the batch that
+//! is on its way to it. No kernel here.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ringseed_meta::{BlockRef, InfoHash, Instant};
+use ringseed_ring::{Batch, File, Socket, Verb};
+use ringseed_sched::rate::Meter;
+use ringseed_wire::Peer;
+use smallvec::SmallVec;
+
+use super::mailbox::ConnectionId;
+use crate::store::catalog::Entry;
+use crate::store::content::Content;
+
+pub mod limits {
+    //! Bounds of one connection.
+
+    /// Bytes that may arrive behind a handshake while the torrent's content is loaded: a bitfield
+    /// of half a million pieces and the extended handshake; more closes the connection.
+    pub const HELD_BYTES_MAX: usize = 80 * 1024;
+    /// Bytes of control frames that wait for a batch. A peer that makes us answer without ever
+    /// reading is closed here.
+    pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
+    /// Pieces of metadata (16 KiB each, BEP 9) that a peer may have asked for and not got.
+    pub const METADATA_REQUESTS_MAX: usize = 64;
+    /// Hash requests (BEP 52) of one peer that are being computed; more are rejected.
+    pub const HASH_REQUESTS_MAX: u8 = 4;
+}
+
+/// Where a connection stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Waits for the other's handshake.
+    Greeting,
+    /// The handshake came; the torrent's content is being loaded.
+    Loading,
+    Serving,
+    /// Sends what was begun, then closes.
+    Draining,
+    /// Closed as far as we are concerned; the kernel has not said so yet.
+    Closing,
+}
+
+/// What is on its way to the socket.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    Nothing,
+    /// The kernel has the batch.
+    Sending,
+    /// The socket took less than all: waits until it takes more.
+    Blocked(Box<Batch>),
+    /// The socket takes more, but pages of the rest went away meanwhile: waits for them.
+    Refetching(Box<Batch>),
+}
+
+/// A piece of metadata that is to be sent (BEP 9).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct MetadataReply {
+    /// The peer's id for metadata messages.
+    pub(super) their_id: u8,
+    pub(super) piece: u32,
+    /// Bytes of the info dictionary.
+    pub(super) range: std::ops::Range<u32>,
+}
+
+/// A frame within the batch on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    /// Bytes that have not gone into the socket.
+    pub(super) left: u32,
+    /// All its bytes.
+    pub(super) bytes: u32,
+    /// The block it carries, if it carries one.
+    pub(super) block: Option<BlockRef>,
+}
+
+/// What a stretch of sent bytes completed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Completed {
+    pub(super) blocks: u64,
+    pub(super) block_bytes: u64,
+}
+
+/// One connection.
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) socket: Socket,
+    pub(super) address: SocketAddr,
+    pub(super) peer: Peer,
+    pub(super) phase: Phase,
+    /// The swarm that its handshake named.
+    pub(super) info_hash: InfoHash,
+    pub(super) entry: Option<Arc<Entry>>,
+    pub(super) content: Option<Arc<Content>>,
+    /// Bytes behind the handshake, while the content is loaded.
+    pub(super) held: Vec<u8>,
+    /// Frames of our own that ride in the next batch.
+    pub(super) control: Vec<u8>,
+    /// Blocks asked for and not begun, in the order they were asked.
+    pub(super) requests: VecDeque<BlockRef>,
+    /// Pieces of metadata to be sent.
+    pub(super) metadata: VecDeque<MetadataReply>,
+    /// Hash requests that are being computed.
+    pub(super) hash_requests: u8,
+    pub(super) outgoing: Outgoing,
+    /// How the batch on its way is sent.
+    pub(super) verb: Verb,
+    /// The frames of the batch on its way, in order.
+    pub(super) frames: VecDeque<Frame>,
+    /// Files that the batch on its way refers to.
+    pub(super) pinned: SmallVec<[File; 2]>,
+    /// Opens and fetches whose end it waits for.
+    pub(super) waits: u32,
+    /// The cache did not keep what was fetched: the next batch is copied.
+    pub(super) copy_next: bool,
+    pub(super) rate: Meter,
+    /// Bytes that may be in the socket and not acknowledged: an upper bound between questions.
+    pub(super) unacknowledged_bytes: u64,
+    /// Since when the socket takes nothing.
+    pub(super) blocked_since: Option<Instant>,
+    /// When it was last choked or unchoked, or became interested.
+    pub(super) choke_since: Instant,
+    /// Its interest is counted in the table that the workers share.
+    pub(super) counted_interest: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        id: ConnectionId,
+        socket: Socket,
+        address: SocketAddr,
+        peer: Peer,
+        now: Instant,
+    ) -> Connection {
+        Connection {
+            id,
+            socket,
+            address,
+            peer,
+            phase: Phase::Greeting,
+            info_hash: InfoHash([0; 20]),
+            entry: None,
+            content: None,
+            held: Vec::new(),
+            control: Vec::new(),
+            requests: VecDeque::new(),
+            metadata: VecDeque::new(),
+            hash_requests: 0,
+            outgoing: Outgoing::Nothing,
+            verb: Verb::Splice,
+            frames: VecDeque::new(),
+            pinned: SmallVec::new(),
+            waits: 0,
+            copy_next: false,
+            rate: Meter::new(now),
+            unacknowledged_bytes: 0,
+            blocked_since: None,
+            choke_since: now,
+            counted_interest: false,
+        }
+    }
+
+    /// Could be given bytes now.
+    pub(super) fn is_ready(&self) -> bool {
+        let free = matches!(self.outgoing, Outgoing::Nothing);
+        let open = matches!(self.phase, Phase::Serving | Phase::Loading);
+        let wants_block = !self.requests.is_empty() && self.waits == 0;
+        free && open && (wants_block || !self.control.is_empty() || !self.metadata.is_empty())
+    }
+
+    /// Takes a request back, if its block is not begun. False: it was not waiting.
+    pub(super) fn cancel(&mut self, block: BlockRef) -> bool {
+        if let Some(at) = self.requests.iter().position(|waiting| *waiting == block) {
+            self.requests.remove(at);
+            return true;
+        }
+        let unbegun = |frame: &Frame| frame.block == Some(block) && frame.left == frame.bytes;
+        match self.frames.iter().position(unbegun) {
+            Some(at) => self.unload(at).is_some_and(|mut blocks| {
+                blocks.retain(|other| *other != block);
+                blocks.into_iter().rev().for_each(|other| self.requests.push_front(other));
+                true
+            }),
+            None => false,
+        }
+    }
+
+    /// Drops all requests whose block is not begun; a begun one is finished.
+    pub(super) fn drop_requests(&mut self) -> Vec<BlockRef> {
+        let unbegun = |frame: &Frame| frame.block.is_some() && frame.left == frame.bytes;
+        let mut dropped = match self.frames.iter().position(unbegun) {
+            Some(at) => self.unload(at).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        dropped.extend(self.requests.drain(..));
+        dropped
+    }
+
+    /// Takes the frames from place `at` on out of the batch that waits, if one waits here (one
+    /// that the kernel has cannot be recalled). Returns their blocks; all of them must be blocks.
+    fn unload(&mut self, at: usize) -> Option<Vec<BlockRef>> {
+        let (Outgoing::Blocked(batch) | Outgoing::Refetching(batch)) = &mut self.outgoing else {
+            return None;
+        };
+        let tail: u64 = self.frames.iter().skip(at).map(|frame| u64::from(frame.left)).sum();
+        batch.truncate(batch.len() - tail);
+        Some(self.frames.drain(at..).filter_map(|frame| frame.block).collect())
+    }
+
+    /// `bytes` went into the socket: which blocks that completed.
+    pub(super) fn sent(&mut self, bytes: u32) -> Completed {
+        let mut completed = Completed::default();
+        let mut bytes = bytes;
+        while bytes > 0 {
+            let Some(frame) = self.frames.front_mut() else { break };
+            let step = bytes.min(frame.left);
+            frame.left -= step;
+            bytes -= step;
+            if frame.left == 0 {
+                if let Some(block) = frame.block {
+                    completed.blocks += 1;
+                    completed.block_bytes += u64::from(block.length);
+                }
+                self.frames.pop_front();
+            }
+        }
+        debug_assert_eq!(bytes, 0, "more was sent than the batch held");
+        completed
+    }
+}

@@ -1,0 +1,366 @@
+//! A worker's dealings with data on disk: content loaded when a peer asks for it, files opened,
+//! runs fetched, changes noticed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringseed_meta::{FileIndex, Instant, TorrentId};
+use ringseed_ring::{Failure, File, FileStat, Kernel, Op, Outcome, Run};
+
+use super::connection::{Outgoing, Phase};
+use super::mailbox::{ConnectionId, Report};
+use super::token::{Errand, INDEX_MAX};
+use super::{Worker, closing::How};
+use crate::store::catalog::TorrentState;
+use crate::store::content::Content;
+use crate::store::fetch::{FetchId, Finished, Step, StepOutcome, Verdict, Waiter};
+use crate::store::files::{self, FileKey, Found};
+
+/// How long content stays loaded after its last peer left.
+const CONTENT_KEPT: Duration = Duration::from_secs(30);
+
+/// A torrent's content as this worker has it.
+pub(super) enum Loaded {
+    /// Asked of the control thread; who waits.
+    Waiting(Vec<ConnectionId>),
+    /// Here, with the connections that use it.
+    Here { content: Arc<Content>, users: u32, unused_since: Instant },
+}
+
+impl ConnectionId {
+    pub(super) fn waiter(self) -> Waiter {
+        Waiter(u64::from(self.slot) << 32 | u64::from(self.generation))
+    }
+
+    pub(super) fn of_waiter(waiter: Waiter) -> ConnectionId {
+        ConnectionId { slot: (waiter.0 >> 32) as u32, generation: waiter.0 as u32 }
+    }
+}
+
+impl<K: Kernel> Worker<K> {
+    /// The content of a torrent, or `None`: it was asked for and `id` is told when it is here.
+    pub(super) fn content_for(
+        &mut self,
+        torrent: TorrentId,
+        id: ConnectionId,
+    ) -> Option<Arc<Content>> {
+        match self.contents.get_mut(&torrent) {
+            Some(Loaded::Here { content, users, .. }) => {
+                *users += 1;
+                Some(content.clone())
+            }
+            Some(Loaded::Waiting(waiting)) => {
+                waiting.push(id);
+                None
+            }
+            None => {
+                self.contents.insert(torrent, Loaded::Waiting(vec![id]));
+                self.report(Report::NeedContent(torrent));
+                None
+            }
+        }
+    }
+
+    pub(super) fn on_content(
+        &mut self,
+        torrent: TorrentId,
+        content: Result<Arc<Content>, String>,
+        now: Instant,
+    ) {
+        let Some(Loaded::Waiting(waiting)) = self.contents.remove(&torrent) else { return };
+        let content = match content {
+            Ok(content) => content,
+            Err(why) => {
+                for id in waiting {
+                    self.close(id, How::Graceful);
+                }
+                self.pause_torrent(torrent, FileIndex(0), &why);
+                return;
+            }
+        };
+        self.contents.insert(torrent, Loaded::Here { content: content.clone(), users: 0, unused_since: now });
+        for id in waiting {
+            let Some(mut connection) = self.take(id) else { continue };
+            if connection.phase != Phase::Loading {
+                self.put(connection);
+                continue;
+            }
+            if let Some(Loaded::Here { users, .. }) = self.contents.get_mut(&torrent) {
+                *users += 1;
+            }
+            self.begin_serving(&mut connection, content.clone(), now);
+            let held = std::mem::take(&mut connection.held);
+            self.put(connection);
+            self.receive(id, held, now);
+        }
+    }
+
+    /// A connection no longer uses the content.
+    pub(super) fn leave_content(&mut self, torrent: TorrentId, now: Instant) {
+        if let Some(Loaded::Here { users, unused_since, .. }) = self.contents.get_mut(&torrent) {
+            *users = users.saturating_sub(1);
+            *unused_since = now;
+        }
+    }
+
+    /// Forgets content that nobody has used for a while: peers often come back at once.
+    pub(super) fn sweep_contents(&mut self, now: Instant) {
+        self.contents.retain(|_, loaded| match loaded {
+            Loaded::Waiting(_) => true,
+            Loaded::Here { users, unused_since, .. } => {
+                *users > 0 || now.since(*unused_since) < CONTENT_KEPT
+            }
+        });
+    }
+
+    /// Descriptors may be free again: those who wait for a file try once more.
+    pub(super) fn retry_opens(&mut self, now: Instant) {
+        for waiter in std::mem::take(&mut self.short_of_files) {
+            self.end_wait(ConnectionId::of_waiter(Waiter(waiter)), now);
+        }
+    }
+
+    /// The open handle of a file, or `None`: `id` waits for it (counted in its `waits`).
+    pub(super) fn file_for(
+        &mut self,
+        content: &Content,
+        file: FileIndex,
+        id: ConnectionId,
+        now: Instant,
+    ) -> Option<File> {
+        let key = (content.torrent, file);
+        match self.files.use_file(key, id.waiter().0, now) {
+            Found::Open(file) => Some(file),
+            Found::Waiting => None,
+            Found::MustOpen => {
+                let place = self.open_place(key);
+                let root = content.root.clone();
+                let path: Arc<Path> = content.path(file);
+                self.push(Op::Open { root, path }, Errand::Open(place));
+                None
+            }
+        }
+    }
+
+    fn open_place(&mut self, key: FileKey) -> u32 {
+        let free = self.opens.iter().position(Option::is_none);
+        let place = free.unwrap_or_else(|| {
+            self.opens.push(None);
+            self.opens.len() - 1
+        });
+        debug_assert!(place <= INDEX_MAX as usize, "more opens than connections");
+        self.opens[place] = Some(key);
+        place as u32
+    }
+
+    pub(super) fn on_opened(&mut self, place: u32, outcome: Outcome, now: Instant) {
+        let Some(key) = self.opens.get_mut(place as usize).and_then(Option::take) else { return };
+        let waiting = match outcome {
+            Outcome::Opened { file, stat } => {
+                let waiting = self.files.opened(key, file, stat, now);
+                if let Some(fault) = self.unlike_verified(key, &stat) {
+                    self.pause_torrent(key.0, key.1, &fault);
+                }
+                while let Some(file) = self.files.evict() {
+                    self.push(Op::CloseFile { file }, Errand::Nothing);
+                }
+                waiting
+            }
+            Outcome::Failed(failure) => {
+                let waiting = self.files.failed(key);
+                self.on_open_failed(key, failure, waiting)
+            }
+            _ => self.files.failed(key),
+        };
+        for waiter in waiting {
+            self.end_wait(ConnectionId::of_waiter(Waiter(waiter)), now);
+        }
+    }
+
+    /// What tells an opened file from the one that was verified.
+    fn unlike_verified(&self, key: FileKey, is: &FileStat) -> Option<String> {
+        let Some(Loaded::Here { content, .. }) = self.contents.get(&key.0) else { return None };
+        let was = content.verified(key.1)?;
+        // Links and ctime are not recorded: they change without the data.
+        let was = FileStat { links: is.links, ctime_ns: is.ctime_ns, ..was };
+        files::change(&was, is).map(|change| change.to_string())
+    }
+
+    /// Returns who need not wait any longer.
+    fn on_open_failed(
+        &mut self,
+        (torrent, file): FileKey,
+        failure: Failure,
+        waiting: Vec<u64>,
+    ) -> Vec<u64> {
+        let fault = match failure {
+            // Out of descriptors or memory: the box's trouble, not the file's. Those who wait
+            // ask again at the next tick, which closes nothing and pauses nothing.
+            Failure::Os(errno) if is_shortage(errno) => {
+                self.short_of_files.extend(waiting);
+                self.report(Report::AcceptFailed(format!(
+                    "cannot open a data file: {failure}; raise the limit of open files (ulimit -n)"
+                )));
+                return Vec::new();
+            }
+            Failure::Cancelled => return waiting,
+            failure => format!("cannot be opened: {failure}"),
+        };
+        self.pause_torrent(torrent, file, &fault);
+        waiting
+    }
+
+    /// One open or fetch that a connection waited for has ended.
+    fn end_wait(&mut self, id: ConnectionId, now: Instant) {
+        let Some(mut connection) = self.take(id) else { return };
+        connection.waits = connection.waits.saturating_sub(1);
+        let again = connection.waits == 0 && matches!(connection.outgoing, Outgoing::Refetching(_));
+        self.put(connection);
+        if again {
+            self.resume(id, now);
+        }
+    }
+
+    /// `id` needs a run that is not in the page cache. Returns the ends it will be told of.
+    pub(super) fn fetch(&mut self, run: Run, id: ConnectionId, now: Instant) -> u32 {
+        let mut steps = std::mem::take(&mut self.scratch.steps);
+        let before = self.fetches.len();
+        let waits = self.fetches.want(run, id.waiter(), &mut steps);
+        for _ in before..self.fetches.len() {
+            self.shared.counters.fetches.add(1);
+            self.files.pin(run.file);
+        }
+        self.take_steps(&mut steps, now);
+        self.scratch.steps = steps;
+        waits
+    }
+
+    fn take_steps(&mut self, steps: &mut Vec<Step>, now: Instant) {
+        // A step may be answered at once and push further ones: the list grows behind us.
+        let mut at = 0;
+        while at < steps.len() {
+            match steps[at] {
+                Step::ReadAhead { fetch, run } => {
+                    self.push(Op::ReadAhead { run }, Errand::ReadAhead(fetch));
+                }
+                Step::ReadByte { fetch, file, offset } => {
+                    self.push(Op::ReadByte { file, offset }, Errand::ReadByte(fetch));
+                }
+                Step::ReadDiscard { fetch, run } => {
+                    self.push(Op::ReadDiscard { run }, Errand::ReadDiscard(fetch));
+                }
+                Step::Ask { fetch, run } => {
+                    let answer = StepOutcome::Answer(self.kernel.residency(run));
+                    if let Some(finished) = self.fetches.completed(fetch, answer, now, steps) {
+                        self.on_fetched(finished, now);
+                    }
+                }
+            }
+            at += 1;
+        }
+        steps.clear();
+    }
+
+    pub(super) fn on_fetch_step(&mut self, fetch: FetchId, outcome: Outcome, now: Instant) {
+        let outcome = match outcome {
+            Outcome::Read { bytes } => StepOutcome::Read(bytes),
+            Outcome::Failed(Failure::Os(errno)) => StepOutcome::Failed(errno),
+            Outcome::Failed(_) => StepOutcome::Failed(0),
+            _ => StepOutcome::Done,
+        };
+        let mut steps = std::mem::take(&mut self.scratch.steps);
+        if let Some(finished) = self.fetches.completed(fetch, outcome, now, &mut steps) {
+            self.on_fetched(finished, now);
+        }
+        self.take_steps(&mut steps, now);
+        self.scratch.steps = steps;
+    }
+
+    fn on_fetched(&mut self, finished: Finished, now: Instant) {
+        let Finished { run, verdict, waiters } = finished;
+        self.files.unpin(run.file);
+        match verdict {
+            Verdict::Resident => {}
+            Verdict::Readable => {
+                for waiter in &waiters {
+                    if let Some(connection) = self.connection(ConnectionId::of_waiter(*waiter)) {
+                        connection.copy_next = true;
+                    }
+                }
+            }
+            Verdict::Truncated => self.on_run_fault(run, 0),
+            Verdict::Failed(errno) => self.on_run_fault(run, errno),
+        }
+        for waiter in waiters {
+            self.end_wait(ConnectionId::of_waiter(waiter), now);
+        }
+    }
+
+    /// A run of a file could not be had: the torrent is paused and the file named.
+    pub(super) fn on_run_fault(&mut self, run: Run, errno: i32) {
+        self.shared.counters.fetch_faults.add(1);
+        let Some((torrent, file)) = self.files.key_of(run.file) else { return };
+        let fault = match errno {
+            0 => format!("ends before byte {}", run.offset + u64::from(run.length)),
+            errno => format!(
+                "cannot be read at byte {}: {}",
+                run.offset,
+                std::io::Error::from_raw_os_error(errno)
+            ),
+        };
+        self.pause_torrent(torrent, file, &fault);
+    }
+
+    /// Looks at the files in use: one that changed pauses its torrent.
+    pub(super) fn look_at_files(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        self.files.due_for_a_look(now, &mut due);
+        for (file, was) in due {
+            let Some((torrent, index)) = self.files.key_of(file) else { continue };
+            match self.kernel.stat(file) {
+                Ok(is) => {
+                    if let Some(change) = files::change(&was, &is) {
+                        self.pause_torrent(torrent, index, &change.to_string());
+                    }
+                }
+                Err(failure) => {
+                    self.pause_torrent(torrent, index, &format!("cannot be looked at: {failure}"));
+                }
+            }
+        }
+    }
+
+    /// Stops serving a torrent everywhere and says why, once. What the sockets of this worker
+    /// still hold of it is dropped: clients ban seeds whose pieces do not verify.
+    pub(super) fn pause_torrent(&mut self, torrent: TorrentId, file: FileIndex, fault: &str) {
+        if let Some(entry) = self.catalog.entry(torrent)
+            && entry.state() != TorrentState::Paused
+        {
+            entry.become_state(TorrentState::Paused);
+            let fault = fault.to_owned();
+            self.report(Report::DataFault { torrent, file, fault });
+        }
+        self.close_torrent(torrent);
+    }
+
+    /// Torrents that another worker paused: closes their connections here too.
+    pub(super) fn heed_paused(&mut self) {
+        let is_paused = |torrent: &TorrentId| {
+            self.catalog.entry(*torrent).is_none_or(|entry| entry.state() == TorrentState::Paused)
+        };
+        let mut paused: Vec<_> = self.contents.keys().copied().filter(is_paused).collect();
+        paused.sort_unstable();
+        for torrent in paused {
+            self.close_torrent(torrent);
+        }
+    }
+}
+
+/// EMFILE, ENFILE, ENOMEM: it may work in a moment.
+fn is_shortage(errno: i32) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(errno, ENOMEM | ENFILE | EMFILE)
+}

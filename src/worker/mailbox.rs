@@ -1,0 +1,112 @@
+//! What crosses cores: commands to a worker, reports to the control thread. Bounded queues and a
+//! wake-up; a full queue is back-pressure (kept and tried again), never a loss and never a wait.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam::queue::ArrayQueue;
+use ringseed_meta::{FileIndex, TorrentId};
+use ringseed_ring::Waker;
+use ringseed_wire::HashRequest;
+
+use crate::store::catalog::Catalog;
+use crate::store::content::Content;
+
+pub mod limits {
+    //! Bounds of the mailboxes.
+
+    /// Commands waiting for one worker. The control thread keeps what does not fit.
+    pub const COMMANDS_MAX: usize = 1024;
+    /// Reports waiting for the control thread from one worker; the worker keeps what does not fit.
+    pub const REPORTS_MAX: usize = 1024;
+}
+
+/// Names a connection of one worker; stale names are recognised.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// From the control thread to a worker.
+#[derive(Debug)]
+pub enum Command {
+    /// Which torrents there are, from now on.
+    Catalog(Arc<Catalog>),
+    /// The answer to [`Report::NeedContent`]; the text says why not.
+    Content(TorrentId, Result<Arc<Content>, String>),
+    /// The answer to [`Report::NeedHashes`]: hashes in the order of BEP 52, or `None`: reject.
+    Hashes { connection: ConnectionId, request: HashRequest, hashes: Option<Vec<[u8; 32]>> },
+    /// Close every connection, files too, then report [`Report::Stopped`]. What is in a batch
+    /// goes out until `Stop { drain: false }` follows.
+    Stop { drain: bool },
+}
+
+/// From a worker to the control thread.
+#[derive(Debug)]
+pub enum Report {
+    /// A peer asks for a torrent whose content (geometry, info dictionary) is not loaded.
+    NeedContent(TorrentId),
+    /// A peer asks for hashes (BEP 52).
+    NeedHashes { connection: ConnectionId, torrent: TorrentId, request: HashRequest },
+    /// Data on disk is not what was verified, or cannot be read: the torrent was paused.
+    DataFault { torrent: TorrentId, file: FileIndex, fault: String },
+    /// Connections cannot be accepted; said once for each change.
+    AcceptFailed(String),
+    /// A peer was told good-bye for a fault of its own (for the log at verbose level).
+    PeerFault { peer: SocketAddr, fault: String },
+    /// All closed; the thread ends.
+    Stopped,
+    /// The worker cannot go on.
+    Died(String),
+}
+
+/// The two queues between the control thread and one worker.
+pub struct Mailbox {
+    commands: ArrayQueue<Command>,
+    reports: ArrayQueue<Report>,
+    /// A report arrived that nobody has looked for yet.
+    unread: AtomicBool,
+}
+
+impl Mailbox {
+    pub fn new() -> Arc<Mailbox> {
+        Arc::new(Mailbox {
+            commands: ArrayQueue::new(limits::COMMANDS_MAX),
+            reports: ArrayQueue::new(limits::REPORTS_MAX),
+            unread: AtomicBool::new(false),
+        })
+    }
+
+    /// To the worker; `Err` gives the command back when the queue is full.
+    pub fn command(&self, command: Command, waker: &Waker) -> Result<(), Command> {
+        self.commands.push(command)?;
+        waker.wake();
+        Ok(())
+    }
+
+    pub fn next_command(&self) -> Option<Command> {
+        self.commands.pop()
+    }
+
+    /// To the control thread; `Err` gives the report back when the queue is full. True: the
+    /// control thread has not been told of unread reports yet.
+    pub fn report(&self, report: Report) -> Result<bool, Report> {
+        self.reports.push(report)?;
+        // Pairs with the fence in `next_report`: either the reader sees this report, or we see
+        // that it stopped reading.
+        fence(Ordering::SeqCst);
+        Ok(!self.unread.swap(true, Ordering::AcqRel))
+    }
+
+    pub fn next_report(&self) -> Option<Report> {
+        let report = self.reports.pop();
+        if report.is_none() {
+            self.unread.store(false, Ordering::Release);
+            fence(Ordering::SeqCst);
+            return self.reports.pop();
+        }
+        report
+    }
+}
