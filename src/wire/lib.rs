@@ -20,6 +20,9 @@ pub mod limits;
 pub mod message;
 pub mod peer;
 mod pieces;
+pub mod tracker;
+pub mod tracker_http;
+pub mod tracker_udp;
 
 pub use error::ProtocolError;
 pub use extended::ExtendedHandshake;
