@@ -47,7 +47,9 @@ impl Batch {
         self.bytes.extend_from_slice(bytes);
         self.left += u64::from(length);
         match self.parts.last_mut() {
-            Some(Part::Bytes { length: before, .. }) => *before += length,
+            Some(Part::Bytes { start: from, length: before }) if *from + *before == start => {
+                *before += length;
+            }
             _ => self.parts.push(Part::Bytes { start, length }),
         }
     }
@@ -87,6 +89,16 @@ impl Batch {
         })
     }
 
+    /// What is left, if that is one stretch of the batch's own bytes (control frames, answers).
+    pub(crate) fn as_plain_bytes(&self) -> Option<&[u8]> {
+        match self.remaining().next()? {
+            Part::Bytes { start, length } if u64::from(length) == self.left => {
+                Some(self.bytes_of(start, length))
+            }
+            _ => None,
+        }
+    }
+
     /// The batch's own bytes that a [`Part::Bytes`] names.
     pub fn bytes_of(&self, start: u32, length: u32) -> &[u8] {
         &self.bytes[start as usize..(start + length) as usize]
@@ -108,6 +120,29 @@ impl Batch {
             if self.offset == length {
                 self.part += 1;
                 self.offset = 0;
+            }
+        }
+    }
+
+    /// Drops the end, so that `left` bytes (at most [`Batch::len`]) remain to be sent.
+    pub fn truncate(&mut self, left: u64) {
+        let mut excess = self.left.saturating_sub(left);
+        self.left -= excess;
+        while excess > 0 {
+            let begun = if self.parts.len() == self.part + 1 { self.offset } else { 0 };
+            let Some(part) = self.parts.last_mut() else { return };
+            let length = match part {
+                Part::Bytes { length, .. } | Part::Zeros(length) => length,
+                Part::Run(run) => &mut run.length,
+            };
+            let step = excess.min(u64::from(*length - begun));
+            excess -= step;
+            *length -= step as u32;
+            if *length == begun {
+                self.parts.pop();
+                if begun > 0 {
+                    self.offset = 0;
+                }
             }
         }
     }

@@ -16,13 +16,70 @@ pub struct BufferPool {
 impl BufferPool {
     /// `count` buffers of `buffer_bytes` each, all at home.
     pub fn new(count: u16, buffer_bytes: usize) -> Rc<BufferPool> {
-        let memory = (0..usize::from(count) * buffer_bytes).map(|_| UnsafeCell::new(0)).collect();
+        // Zeroed by the allocator, so that pages are taken only when they are first filled.
+        let memory = vec![0u8; usize::from(count) * buffer_bytes].into_boxed_slice();
+        let memory = Box::into_raw(memory) as *mut [UnsafeCell<u8>];
+        // SAFETY: the pointer comes from Box::into_raw; UnsafeCell<u8> has the layout of u8.
+        let memory = unsafe { Box::from_raw(memory) };
         Rc::new(BufferPool {
             memory,
             buffer_bytes,
-            came_home: RefCell::new((0..count).collect()),
+            came_home: RefCell::new((0..count).rev().collect()),
             lent: Cell::new(0),
         })
+    }
+
+    /// Bytes of one buffer.
+    pub fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes
+    }
+
+    /// Buffers that are out with the caller (as [`RecvBuffer`]s).
+    pub fn lent(&self) -> usize {
+        self.lent.get()
+    }
+
+    /// A buffer that is at home, for the system (or the simulation) to fill.
+    pub(crate) fn take_home(&self) -> Option<u16> {
+        self.came_home.borrow_mut().pop()
+    }
+
+    /// Puts a buffer back that was taken and not lent.
+    #[cfg(feature = "sim")]
+    pub(crate) fn put_home(&self, id: u16) {
+        self.came_home.borrow_mut().push(id);
+    }
+
+    /// Where a buffer's memory begins; `None` for an id that is not of this pool.
+    pub(crate) fn address(&self, id: u16) -> Option<*mut u8> {
+        let first = self.memory.get(usize::from(id) * self.buffer_bytes)?;
+        Some(first.get())
+    }
+
+    /// Copies into a buffer that was taken from home (the simulation's receive); cut to its size.
+    #[cfg(feature = "sim")]
+    pub(crate) fn fill(&self, id: u16, bytes: &[u8]) -> usize {
+        let Some(to) = self.address(id) else { return 0 };
+        let length = bytes.len().min(self.buffer_bytes);
+        // SAFETY: `to` has buffer_bytes bytes of this pool's memory, lent to nobody: the id was
+        // taken from home and is lent only after this.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, length) };
+        length
+    }
+
+    /// Lends bytes of a buffer that was taken from home and filled. A stretch that does not lie
+    /// in the buffer is cut to it. `None` for an id that is not of this pool.
+    pub(crate) fn lend(
+        self: &Rc<Self>,
+        id: u16,
+        start: usize,
+        length: usize,
+    ) -> Option<RecvBuffer> {
+        self.address(id)?;
+        let start = start.min(self.buffer_bytes);
+        let length = length.min(self.buffer_bytes - start);
+        self.lent.set(self.lent.get() + 1);
+        Some(RecvBuffer { home: Rc::clone(self), id, start, length })
     }
 }
 
@@ -32,6 +89,15 @@ pub struct RecvBuffer {
     id: u16,
     start: usize,
     length: usize,
+}
+
+impl RecvBuffer {
+    /// Leaves the first `bytes` out.
+    pub(crate) fn skip(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.length);
+        self.start += bytes;
+        self.length -= bytes;
+    }
 }
 
 impl Deref for RecvBuffer {

@@ -4,17 +4,35 @@
 //! A caller pushes [`Op`]s with a token of its own, enters, and takes [`Completion`]s that carry
 //! the token back. One thread owns a kernel; only a [`Waker`] crosses threads.
 
+mod address;
+mod arena;
 mod batch;
 mod buffers;
+mod counters;
+mod files;
+mod gather;
 mod kernel;
+pub mod limits;
+mod memory;
 mod op;
+mod pipe;
+mod plan;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod slab;
+mod sys;
+mod uring;
 mod waker;
 
 pub use batch::{Batch, Part};
 pub use buffers::{BufferPool, RecvBuffer};
+pub use counters::Counters;
 pub use kernel::{Kernel, KernelError, Wait};
 pub use op::{
     Completion, Directory, Failure, File, FileStat, Op, OpId, Outcome, Residency, Run, Socket,
     Token, Verb,
 };
+pub use pipe::PipeError;
+pub use plan::{Plan, StartError};
+pub use uring::{UringKernel, UringOptions};
 pub use waker::Waker;

@@ -65,6 +65,17 @@ impl Directory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Its descriptor, opened at the first use.
+    pub(crate) fn descriptor(&self) -> Result<std::os::fd::BorrowedFd<'_>, i32> {
+        use std::os::fd::AsFd;
+        if let Some(fd) = self.fd.get() {
+            return Ok(fd.as_fd());
+        }
+        let fd = crate::sys::open_directory(&self.path)?;
+        // Two threads may have opened it at once: the first stays.
+        Ok(self.fd.get_or_init(|| fd).as_fd())
+    }
 }
 
 /// How a batch's file runs reach the socket.

@@ -1,0 +1,92 @@
+//! Open files of a kernel, and what is remembered of each.
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::limits::{PAGE_BYTES, READ_AHEAD_STEP_BYTES};
+use crate::sys::{self, Errno};
+use crate::{Failure, FileStat, Residency, Run};
+
+/// statfs(2) of overlayfs, whose files have their pages elsewhere: cachestat says 0.
+const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
+
+/// A regular file, open for reading.
+pub(crate) struct OpenFile {
+    fd: OwnedFd,
+    /// The system will not say what is resident (asked once, remembered).
+    residency_unknown: Cell<bool>,
+    refuses_splice: Cell<bool>,
+}
+
+impl OpenFile {
+    /// Takes a file that was just opened: it must be a regular one. Only our plan reads ahead.
+    pub(crate) fn adopt(fd: OwnedFd) -> Result<(OpenFile, FileStat), Failure> {
+        let (stat, kind) = sys::stat(fd.as_fd()).map_err(Failure::Os)?;
+        if kind != libc::S_IFREG {
+            return Err(Failure::NotAFile);
+        }
+        // Advice: a filesystem that does not take it reads ahead by its own plan.
+        let _ = sys::advise(fd.as_fd(), libc::POSIX_FADV_RANDOM);
+        let overlay = sys::filesystem(fd.as_fd()).is_ok_and(|magic| magic == OVERLAYFS_MAGIC);
+        let file = OpenFile {
+            fd,
+            residency_unknown: Cell::new(overlay),
+            refuses_splice: Cell::new(false),
+        };
+        Ok((file, stat))
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// For closing it later, when nothing that was not handed over names its number.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// splice(2) said EINVAL before: the filesystem cannot.
+    pub(crate) fn refuses_splice(&self) -> bool {
+        self.refuses_splice.get()
+    }
+
+    pub(crate) fn refuse_splice(&self) {
+        self.refuses_splice.set(true);
+    }
+
+    /// What is like now.
+    pub(crate) fn stat(&self) -> Result<FileStat, Errno> {
+        sys::stat(self.fd()).map(|(stat, _)| stat)
+    }
+
+    /// Whether all pages of the run are in the page cache.
+    #[inline]
+    pub(crate) fn residency(&self, run: Run) -> Residency {
+        if self.residency_unknown.get() {
+            return Residency::Unknown;
+        }
+        let first = run.offset / PAGE_BYTES as u64;
+        let end = (run.offset + u64::from(run.length)).div_ceil(PAGE_BYTES as u64);
+        match sys::cached_pages(self.fd(), run.offset, u64::from(run.length)) {
+            Ok(pages) if pages >= end - first => Residency::Resident,
+            Ok(_) => Residency::Missing,
+            Err(_) => {
+                // ENOSYS: before 6.5. EPERM: neither ours nor writable. EOPNOTSUPP: hugetlbfs.
+                self.residency_unknown.set(true);
+                Residency::Unknown
+            }
+        }
+    }
+
+    /// Asks for the run's pages; does not wait for them.
+    pub(crate) fn read_ahead(&self, run: Run) -> Result<(), Errno> {
+        let end = run.offset + u64::from(run.length);
+        let mut offset = run.offset;
+        while offset < end {
+            let step = (end - offset).min(u64::from(READ_AHEAD_STEP_BYTES));
+            sys::readahead(self.fd(), offset, step as usize)?;
+            offset += step;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! Named bounds of this room, each with its unit and its reason.
+
+/// Operations in flight for one kernel. Ten thousand connections keep two each; the rest is slack.
+pub const OPS_MAX: u32 = 32_768;
+
+/// Operations in flight for one socket: accept or receive, one send, two polls, and slack.
+pub const OPS_A_SOCKET: usize = 6;
+
+/// Submission entries: sixteen to sixty-four ops an enter amortise its cost; the rest is for bursts.
+pub const SQ_ENTRIES: u32 = 2_048;
+
+/// Completion entries: twice the ops, since multishot ops complete many times between two enters.
+/// It is also the most that Linux gives.
+pub const CQ_ENTRIES: u32 = 65_536;
+
+/// Provided receive buffers: a seeder's input is frames of 5 to 17 bytes that are parsed within a
+/// turn, so this many serve as many sockets that are readable at once.
+pub const RECEIVE_BUFFERS: u16 = 4_096;
+
+/// Bytes of one receive buffer: a hundred requests, or one UDP datagram on the common MTU.
+pub const RECEIVE_BUFFER_BYTES: u32 = 2_048;
+
+/// Bytes of a worker's pipe: 256 slots of a page, the most an unprivileged process may ask for.
+pub const PIPE_BYTES: usize = 1 << 20;
+
+/// Pipes with fewer slots than this carry less than a batch: the copying verb is used.
+pub const PIPE_SLOTS_MIN: usize = 64;
+
+/// Runs shorter than this (bytes) are read, not referenced: a reference of one byte pins a page,
+/// and a folio of up to 2 MiB with it.
+pub const SMALL_RUN_BYTES: u32 = 4_096;
+
+/// Bytes of a chunk of write-once memory: one madvise for each 16,384 headers (256 MiB of blocks).
+pub const ARENA_CHUNK_BYTES: usize = 256 << 10;
+
+/// Chunks of write-once memory kept for reuse. A pipe's slots full of pages fill four; more are
+/// unmapped when full.
+pub const ARENA_CHUNKS_KEPT: usize = 8;
+
+/// Scratch buffers of the copying verb: as many batches as read from a disk at once.
+pub const SCRATCH_COUNT: usize = 8;
+
+/// Bytes of a scratch buffer: a batch of 32 blocks of 16 KiB with headers and some control frames.
+pub const SCRATCH_BYTES: usize = 544 << 10;
+
+/// Reads in flight for one batch of the copying verb: one byte of the completion's number names it.
+pub const READS_A_BATCH: usize = 255;
+
+/// Bytes of one readahead(2): longer ones are cut silently at the device's own limit (128 KiB on
+/// FUSE).
+pub const READ_AHEAD_STEP_BYTES: u32 = 128 << 10;
+
+/// Bytes of one read into the sink: bounds how much of it is touched.
+pub const DISCARD_STEP_BYTES: u32 = 256 << 10;
+
+/// Batches kept for reuse by [`Kernel::batch`](crate::Kernel::batch).
+pub const BATCHES_KEPT: usize = 256;
+
+/// Threads the system may use behind the ring for work that cannot be done otherwise
+/// (bounded, unbounded): opens, and reads of filesystems that cannot wait without a thread.
+pub const IO_WORKERS: [u32; 2] = [8, 2];
+
+/// A bound of the pipe's and the scratch's arithmetic: a run is cut to it.
+pub const PAGE_BYTES: usize = 4_096;

@@ -1,0 +1,51 @@
+//! Direct, non-blocking calls on sockets, for programs that move bytes and check little (load
+//! generators). Readiness comes from [`Op::PollReadable`](crate::Op::PollReadable) and
+//! [`Op::PollWritable`](crate::Op::PollWritable).
+
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+use crate::{Failure, Socket, sys};
+
+use super::UringKernel;
+
+impl UringKernel {
+    /// The socket's descriptor, for options (socket2's `SockRef`). `None` for a stale name.
+    pub fn descriptor(&self, socket: Socket) -> Option<BorrowedFd<'_>> {
+        self.sockets.get(socket.index, socket.generation).map(|owned| owned.fd())
+    }
+
+    fn open_descriptor(&self, socket: Socket) -> Result<BorrowedFd<'_>, Failure> {
+        self.descriptor(socket).ok_or(Failure::Os(libc::EBADF))
+    }
+
+    /// The address it is bound to (port 0 became a port).
+    pub fn local_addr(&self, socket: Socket) -> Result<SocketAddr, Failure> {
+        sys::socket_name(self.open_descriptor(socket)?).map_err(Failure::Os)
+    }
+
+    /// recv(2), never waiting: how many bytes; 0 is the end of the stream. `Os(EAGAIN)`: nothing there.
+    #[inline]
+    pub fn receive_now(&mut self, socket: Socket, into: &mut [u8]) -> Result<usize, Failure> {
+        let bytes = sys::recv(self.open_descriptor(socket)?, into).map_err(Failure::Os)?;
+        self.counters.bytes_received += bytes as u64;
+        Ok(bytes)
+    }
+
+    /// Takes up to `bytes` from a TCP socket without copying them (MSG_TRUNC): how many; 0 is the
+    /// end of the stream. `Os(EAGAIN)`: nothing there.
+    #[inline]
+    pub fn discard_now(&mut self, socket: Socket, bytes: usize) -> Result<usize, Failure> {
+        let bytes = sys::recv_discard(self.open_descriptor(socket)?, bytes).map_err(Failure::Os)?;
+        self.counters.bytes_received += bytes as u64;
+        Ok(bytes)
+    }
+
+    /// send(2), never waiting: how many bytes the socket took. `Os(EAGAIN)`: none.
+    #[inline]
+    pub fn send_now(&mut self, socket: Socket, bytes: &[u8]) -> Result<usize, Failure> {
+        let bytes = sys::send(self.open_descriptor(socket)?, bytes).map_err(Failure::Os)?;
+        self.counters.bytes_sent += bytes as u64;
+        Ok(bytes)
+    }
+}

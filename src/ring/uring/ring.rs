@@ -1,0 +1,216 @@
+//! The ring itself: set-up, handing over, waiting. Knows entries and completions, not ops.
+
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+use std::time::Duration;
+
+use io_uring::register::Restriction;
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
+
+use crate::limits::IO_WORKERS;
+use crate::plan::StartError;
+use crate::{KernelError, UringOptions};
+
+/// An io_uring used by the one thread that made it.
+///
+/// The halves are taken from the ring once and kept: a registered ring descriptor is remembered by
+/// the [`Submitter`] that registered it, and every other one would enter by the plain descriptor.
+pub(crate) struct Ring {
+    submitter: ManuallyDrop<Submitter<'static>>,
+    sq: ManuallyDrop<SubmissionQueue<'static>>,
+    cq: ManuallyDrop<CompletionQueue<'static>>,
+    /// What the halves borrow from; freed after them.
+    ring: *mut IoUring,
+    /// Entries that found the queue full while the kernel would take none. Bounded by the ops.
+    backlog: VecDeque<squeue::Entry>,
+    pub(crate) enters: u64,
+}
+
+impl Ring {
+    /// The ring with all flags of the plan, or with fewer on older kernels.
+    pub(crate) fn new(options: &UringOptions) -> Result<Ring, StartError> {
+        let ring = match build(options, SqArray::Absent) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                build(options, SqArray::Present)
+            }
+            result => result,
+        };
+        let ring = Box::into_raw(Box::new(ring.map_err(StartError::from_setup)?));
+        // SAFETY: the pointer is from Box::into_raw, borrowed once, here, and freed in Drop after
+        // the halves are gone.
+        let (submitter, sq, cq) = unsafe { &mut *ring }.split();
+        Ok(Ring {
+            submitter: ManuallyDrop::new(submitter),
+            sq: ManuallyDrop::new(sq),
+            cq: ManuallyDrop::new(cq),
+            ring,
+            backlog: VecDeque::new(),
+            enters: 0,
+        })
+    }
+
+    /// For registrations before [`Ring::enable`].
+    pub(crate) fn submitter(&self) -> &Submitter<'static> {
+        &self.submitter
+    }
+
+    /// Bounds the system's threads, restricts the ring to the ops in use, and opens it.
+    pub(crate) fn enable(&mut self) -> Result<(), StartError> {
+        let mut workers = IO_WORKERS;
+        // Since 5.15; without it the bound is the process limit.
+        let _ = self.submitter.register_iowq_max_workers(&mut workers);
+        let codes = [
+            opcode::AcceptMulti::CODE,
+            opcode::Connect::CODE,
+            opcode::RecvMulti::CODE,
+            opcode::RecvMsgMulti::CODE,
+            opcode::PollAdd::CODE,
+            opcode::AsyncCancel::CODE,
+            opcode::OpenAt2::CODE,
+            opcode::Read::CODE,
+        ];
+        let flags = squeue::Flags::BUFFER_SELECT | squeue::Flags::SKIP_SUCCESS;
+        let mut restrictions: Vec<Restriction> =
+            codes.iter().map(|code| Restriction::sqe_op(*code)).collect();
+        restrictions.push(Restriction::sqe_flags_allowed(flags.bits()));
+        for register in [REGISTER_ENABLE_RINGS, REGISTER_RING_FDS, UNREGISTER_RING_FDS] {
+            restrictions.push(Restriction::register_op(register));
+        }
+        // Hardening only: a kernel that will not restrict still serves.
+        let _ = self.submitter.register_restrictions(&mut restrictions);
+        self.submitter.register_enable_rings().map_err(StartError::from_setup)?;
+        // Saves a descriptor look-up an enter; since 5.18.
+        let _ = self.submitter.register_ring_fd();
+        Ok(())
+    }
+
+    /// Queues an entry. A full queue is handed over first; if the kernel takes none, it waits here.
+    ///
+    /// # Safety
+    /// What the entry points to stays valid until it has been handed over, and what it lets the
+    /// kernel write until its last completion.
+    #[inline]
+    pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
+        if self.backlog.is_empty() {
+            // SAFETY: by this function's own contract.
+            if unsafe { self.sq.push(&entry) }.is_ok() {
+                return;
+            }
+            self.submit();
+            // SAFETY: by this function's own contract.
+            if unsafe { self.sq.push(&entry) }.is_ok() {
+                return;
+            }
+        }
+        self.backlog.push_back(entry);
+    }
+
+    /// Hands over without waiting; errors show again at the next [`Ring::enter`].
+    fn submit(&mut self) {
+        self.sq.sync();
+        self.enters += 1;
+        let _ = self.submitter.submit();
+        self.sq.sync();
+    }
+
+    fn take_backlog(&mut self) {
+        while let Some(entry) = self.backlog.pop_front() {
+            if self.sq.is_full() {
+                self.submit();
+            }
+            // SAFETY: by the contract of `push`, under which it was queued.
+            if unsafe { self.sq.push(&entry) }.is_err() {
+                self.backlog.push_front(entry);
+                return;
+            }
+        }
+    }
+
+    /// Everything that was pushed has been handed over: no descriptor number waits in the queue.
+    pub(crate) fn all_handed_over(&self) -> bool {
+        self.sq.is_empty() && self.backlog.is_empty()
+    }
+
+    /// The next completion that is visible.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Option<cqueue::Entry> {
+        self.cq.next()
+    }
+
+    /// Hands over and waits for a completion at most `wait`; `None`: does not wait.
+    pub(crate) fn enter(&mut self, wait: Option<Duration>) -> Result<(), KernelError> {
+        self.take_backlog();
+        self.sq.sync();
+        self.cq.sync();
+        let wait = if self.cq.is_empty() { wait } else { None };
+        let result = match wait {
+            None => {
+                let idle = self.sq.is_empty() && !self.sq.taskrun() && !self.sq.cq_overflow();
+                if idle {
+                    return Ok(());
+                }
+                self.enters += 1;
+                self.submitter.submit()
+            }
+            Some(wait) => {
+                self.enters += 1;
+                let timeout = Timespec::from(wait);
+                self.submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
+            }
+        };
+        self.sq.sync();
+        self.cq.sync();
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // The time has passed; a signal; the completion queue is full or memory is short:
+                // what has completed is taken first, and the rest is handed over the next time.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(KernelError(format!("io_uring_enter failed: {error}"))),
+            },
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: dropped once, here, and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.submitter) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.sq) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.cq) };
+        // SAFETY: from Box::into_raw in `new`; the halves that borrowed from it are gone.
+        drop(unsafe { Box::from_raw(self.ring) });
+    }
+}
+
+/// enum io_uring_register_op of the kernel's header.
+const REGISTER_ENABLE_RINGS: u8 = 12;
+const REGISTER_RING_FDS: u8 = 20;
+const UNREGISTER_RING_FDS: u8 = 21;
+
+/// Whether the ring has the indirection of old (needed before 6.6).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SqArray {
+    Absent,
+    Present,
+}
+
+fn build(options: &UringOptions, array: SqArray) -> std::io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_clamp()
+        .setup_cqsize(options.cq_entries)
+        .setup_r_disabled()
+        .dontfork();
+    if array == SqArray::Absent {
+        builder.setup_no_sqarray();
+    }
+    builder.build(options.sq_entries)
+}
