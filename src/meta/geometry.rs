@@ -268,6 +268,14 @@ impl Geometry {
         }
     }
 
+    /// The file that holds the first byte of the piece: in v2 and hybrids the only one but pads.
+    pub fn file_of(&self, piece: PieceIndex) -> Option<FileIndex> {
+        if piece.0 >= self.piece_count {
+            return None;
+        }
+        u32::try_from(self.slot_at(self.piece_start(piece))).ok().map(FileIndex)
+    }
+
     fn piece_start(&self, piece: PieceIndex) -> u64 {
         u64::from(piece.0).saturating_mul(u64::from(self.piece_length))
     }

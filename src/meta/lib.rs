@@ -10,11 +10,15 @@ pub mod bencode;
 pub mod bitfield;
 pub mod geometry;
 pub mod limits;
+pub mod magnet;
 pub mod merkle;
+pub mod metainfo;
 pub mod units;
 
 pub use bitfield::Bitfield;
 pub use geometry::Geometry;
+pub use magnet::Magnet;
+pub use metainfo::Metainfo;
 pub use units::{
     BlockRef, FileIndex, InfoHash, InfoHashV2, Instant, PeerId, PieceIndex, TorrentId,
 };

@@ -50,6 +50,9 @@ pub const TRACKERS_MAX: usize = 256;
 /// Web seeds of a torrent (BEP 19).
 pub const WEB_SEEDS_MAX: usize = 256;
 
+/// Warnings kept of one .torrent file; the first ones tell what is wrong with it.
+pub const WARNINGS_MAX: usize = 16;
+
 /// Bytes of one URL.
 pub const URL_BYTES_MAX: usize = 2 << 10;
 
