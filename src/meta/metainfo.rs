@@ -12,7 +12,7 @@ mod layers;
 mod names;
 mod outer;
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, reason = "tests index what they made")]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "test values")]
 mod tests;
 
 use alloc::boxed::Box;
