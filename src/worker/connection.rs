@@ -15,21 +15,6 @@ use super::mailbox::ConnectionId;
 use crate::store::catalog::Entry;
 use crate::store::content::Content;
 
-pub mod limits {
-    //! Bounds of one connection.
-
-    /// Bytes that may arrive behind a handshake while the torrent's content is loaded: a bitfield
-    /// of half a million pieces and the extended handshake; more closes the connection.
-    pub const HELD_BYTES_MAX: usize = 80 * 1024;
-    /// Bytes of control frames that wait for a batch. A peer that makes us answer without ever
-    /// reading is closed here.
-    pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
-    /// Pieces of metadata (16 KiB each, BEP 9) that a peer may have asked for and not got.
-    pub const METADATA_REQUESTS_MAX: usize = 64;
-    /// Hash requests (BEP 52) of one peer that are being computed; more are rejected.
-    pub const HASH_REQUESTS_MAX: u8 = 4;
-}
-
 /// Where a connection stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {

@@ -79,7 +79,10 @@ impl<K: Kernel> Worker<K> {
                 return;
             }
         };
-        self.contents.insert(torrent, Loaded::Here { content: content.clone(), users: 0, unused_since: now });
+        self.contents.insert(
+            torrent,
+            Loaded::Here { content: content.clone(), users: 0, unused_since: now },
+        );
         for id in waiting {
             let Some(mut connection) = self.take(id) else { continue };
             if connection.phase != Phase::Loading {

@@ -11,12 +11,13 @@ mod connection;
 pub mod counters;
 mod data;
 mod greeting;
+pub mod limits;
 pub mod mailbox;
 mod receiving;
 mod seeder;
 mod sending;
 mod slots;
-pub mod thread;
+// pub mod thread;
 mod token;
 
 use std::cmp::Reverse;
@@ -39,25 +40,6 @@ use token::Errand;
 use crate::store::catalog::Catalog;
 use crate::store::fetch::{AskAgain, Fetches, Step};
 use crate::store::files::{FileKey, OpenFiles};
-
-pub mod limits {
-    //! Bounds of one turn and of one worker.
-
-    /// Completions handled in a turn before anything is sent: a flood of small messages cannot
-    /// keep those who are served waiting.
-    pub const COMPLETIONS_PER_TURN: usize = 256;
-    /// Batches built in a turn: at 256 KiB each about 3 ms of work, the longest time that a new
-    /// request waits for the ring to be looked at.
-    pub const BATCHES_PER_TURN: usize = 64;
-    /// Bytes. The quantum of deficit round robin: 16 blocks, the batch size at which splicing
-    /// was measured to be cheapest.
-    pub const QUANTUM_BYTES: u32 = 16 * 16 * 1024;
-    /// Connections of one worker: what a token can name, far more than descriptors.
-    pub const CONNECTIONS_MAX: u32 = super::token::INDEX_MAX;
-    /// Bytes sent and not acknowledged before a peer may be reset for holding memory: less is
-    /// no burden.
-    pub const UNACKNOWLEDGED_FLOOR_BYTES: u64 = 64 * 1024;
-}
 
 /// How often the worker looks at files, slots and memory while it has connections.
 const TICK: Duration = Duration::from_millis(250);

@@ -5,9 +5,9 @@ use ringseed_ring::{Failure, Kernel, Outcome};
 use ringseed_wire::Event;
 
 use super::closing::How;
-use super::connection::{self, Connection, Phase};
+use super::connection::{Connection, Phase};
 use super::mailbox::{ConnectionId, Report};
-use super::{Stopping, Worker};
+use super::{Stopping, Worker, limits};
 
 impl<K: Kernel> Worker<K> {
     pub(super) fn on_receive(&mut self, id: ConnectionId, outcome: Outcome, now: Instant) {
@@ -63,7 +63,7 @@ impl<K: Kernel> Worker<K> {
     /// Keeps what comes behind a handshake until the content is here.
     fn hold(&mut self, connection: &mut Connection, bytes: &[u8]) {
         connection.held.extend_from_slice(bytes);
-        let limit = connection::limits::HELD_BYTES_MAX;
+        let limit = limits::HELD_BYTES_MAX;
         if connection.held.len() > limit {
             let fault = format!("sent more than {limit} bytes before we answered its handshake");
             self.fault(connection, &fault);

@@ -7,10 +7,10 @@ use ringseed_wire::extended::MetadataMessage;
 use ringseed_wire::peer::{Due, MetadataVerdict, PieceFacts, Refusal, Verdict};
 use ringseed_wire::{HashRequest, message};
 
-use super::Worker;
 use super::closing::How;
-use super::connection::{self, Connection, MetadataReply};
+use super::connection::{Connection, MetadataReply};
 use super::mailbox::{ConnectionId, Report};
+use super::{Worker, limits};
 
 impl<K: Kernel> Worker<K> {
     pub(super) fn on_request(&mut self, connection: &mut Connection, block: BlockRef) {
@@ -41,7 +41,7 @@ impl<K: Kernel> Worker<K> {
 
     /// A peer that makes us answer and does not read is closed.
     fn bound_control(&mut self, connection: &mut Connection) {
-        let limit = connection::limits::CONTROL_BYTES_MAX;
+        let limit = limits::CONTROL_BYTES_MAX;
         if connection.control.len() > limit {
             let fault = format!("does not read its answers ({limit} bytes of them wait)");
             self.fault(connection, &fault);
@@ -59,7 +59,7 @@ impl<K: Kernel> Worker<K> {
     pub(super) fn on_metadata_request(&mut self, connection: &mut Connection, piece: u32) {
         match connection.peer.judge_metadata(piece) {
             MetadataVerdict::Serve { their_id, range, .. } => {
-                if connection.metadata.len() < connection::limits::METADATA_REQUESTS_MAX {
+                if connection.metadata.len() < limits::METADATA_REQUESTS_MAX {
                     connection.metadata.push_back(MetadataReply { their_id, piece, range });
                 } else {
                     self.reject_metadata(connection, their_id, piece);
@@ -93,7 +93,7 @@ impl<K: Kernel> Worker<K> {
     pub(super) fn on_hash_request(&mut self, connection: &mut Connection, request: HashRequest) {
         let Some(content) = &connection.content else { return };
         let torrent = content.torrent;
-        if connection.hash_requests >= connection::limits::HASH_REQUESTS_MAX {
+        if connection.hash_requests >= limits::HASH_REQUESTS_MAX {
             return self.reject_hashes(connection, &request);
         }
         connection.hash_requests += 1;

@@ -376,7 +376,8 @@ impl<K: Kernel> Worker<K> {
         }
         if batch.is_empty() {
             self.end_batch(&mut connection, batch);
-        } else if connection.verb == Verb::Copy || self.rest_is_resident(&mut connection, &batch, now)
+        } else if connection.verb == Verb::Copy
+            || self.rest_is_resident(&mut connection, &batch, now)
         {
             let verb = connection.verb;
             self.hand_over(&mut connection, batch, verb);
@@ -415,7 +416,8 @@ impl Plan {
             })
         });
         let end = group.run.offset + u64::from(group.run.length);
-        let offset = first.filter(|at| (group.run.offset..end).contains(at)).unwrap_or(group.run.offset);
+        let offset =
+            first.filter(|at| (group.run.offset..end).contains(at)).unwrap_or(group.run.offset);
         Run { file: group.run.file, offset, length: (end - offset) as u32 }
     }
 }

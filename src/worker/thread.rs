@@ -1,1 +1,90 @@
 //! The outer loop of a worker's thread: the one place that reads its clock and enters its kernel.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use ringseed_meta::Instant;
+use ringseed_ring::{Kernel, Socket, UringKernel, UringOptions, Waker, system};
+
+use super::counters::Counters;
+use super::mailbox::{Mailbox, Report};
+use super::{Options, Shared, Worker};
+
+/// What a worker says once it stands.
+pub struct Started {
+    pub waker: Waker,
+    /// One line: the verb in use and why.
+    pub plan: String,
+}
+
+/// Runs a worker on this thread until it has stopped: pins it to `core`, makes its kernel, takes
+/// the listeners over, tells `started`, turns.
+pub fn run(
+    core: Option<usize>,
+    ring: &UringOptions,
+    listeners: Vec<OwnedFd>,
+    options: Options,
+    shared: Shared,
+    started: impl FnOnce(Result<Started, String>),
+) {
+    let (kernel, listeners) = match prepare(core, ring, listeners) {
+        Ok(prepared) => prepared,
+        Err(error) => return started(Err(error)),
+    };
+    started(Ok(Started { waker: kernel.waker(), plan: kernel.plan().reason.clone() }));
+    let (mailbox, counters, notify) =
+        (shared.mailbox.clone(), shared.counters.clone(), shared.notify.clone());
+    let worker = Worker::new(kernel, listeners, options, shared);
+    if let Err(error) = turn_until_stopped(worker, &counters) {
+        tell(&mailbox, Report::Died(error));
+        notify();
+    }
+}
+
+fn prepare(
+    core: Option<usize>,
+    ring: &UringOptions,
+    listeners: Vec<OwnedFd>,
+) -> Result<(UringKernel, Vec<Socket>), String> {
+    if let Some(core) = core {
+        system::pin_thread(core).map_err(|error| format!("cannot pin to core {core}: {error}"))?;
+    }
+    let mut kernel = UringKernel::new(ring).map_err(|error| error.to_string())?;
+    let adopted: Result<Vec<Socket>, _> =
+        listeners.into_iter().map(|listener| kernel.adopt(listener)).collect();
+    let listeners = adopted.map_err(|error| format!("cannot take a listener over: {error}"))?;
+    Ok((kernel, listeners))
+}
+
+fn turn_until_stopped(
+    mut worker: Worker<UringKernel>,
+    counters: &Counters,
+) -> Result<(), String> {
+    let start = clock();
+    let mut left = system::thread_voluntary_switches();
+    loop {
+        let now = Instant::from_us(start.elapsed().as_micros() as u64);
+        let wait = worker.turn(now);
+        if worker.is_stopped() {
+            return Ok(());
+        }
+        let entered = system::thread_voluntary_switches();
+        counters.voluntary_switches.add(entered.saturating_sub(left));
+        worker.kernel().enter(wait).map_err(|error| error.to_string())?;
+        left = system::thread_voluntary_switches();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where a worker reads the clock")]
+fn clock() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// The last words of a worker: it must be heard, so the oldest reports give way.
+fn tell(mailbox: &Arc<Mailbox>, report: Report) {
+    let mut report = report;
+    while let Err(back) = mailbox.report(report) {
+        report = back;
+        let _ = mailbox.next_report();
+    }
+}

@@ -1,0 +1,28 @@
+//! Bounds of one worker, of one turn and of one connection.
+
+/// Completions handled in a turn before anything is sent: a flood of small messages cannot
+/// keep those who are served waiting.
+pub const COMPLETIONS_PER_TURN: usize = 256;
+/// Batches built in a turn: at 256 KiB each about 3 ms of work, the longest time that a new
+/// request waits for the ring to be looked at.
+pub const BATCHES_PER_TURN: usize = 64;
+/// Bytes. The quantum of deficit round robin: 16 blocks, the batch size at which splicing
+/// was measured to be cheapest.
+pub const QUANTUM_BYTES: u32 = 16 * 16 * 1024;
+/// Connections of one worker: what a token can name, far more than descriptors.
+pub const CONNECTIONS_MAX: u32 = super::token::INDEX_MAX;
+/// Bytes sent and not acknowledged before a peer may be reset for holding memory: less is
+/// no burden.
+pub const UNACKNOWLEDGED_FLOOR_BYTES: u64 = 64 * 1024;
+
+/// Bytes that may arrive behind a handshake while the torrent's content is loaded: a bitfield
+/// of half a million pieces and the extended handshake; more closes the connection.
+pub const HELD_BYTES_MAX: usize = 80 * 1024;
+/// Bytes of control frames that wait for a batch. A peer that makes us answer without ever
+/// reading is closed here.
+pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
+/// Pieces of metadata (16 KiB each, BEP 9) that a peer may have asked for and not got.
+pub const METADATA_REQUESTS_MAX: usize = 64;
+/// Hash requests (BEP 52) of one peer that wait or are being computed; more are rejected. A v2
+/// leecher asks for a file's piece layer 512 hashes at a time, several at once.
+pub const HASH_REQUESTS_MAX: u8 = 32;
