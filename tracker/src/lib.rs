@@ -1,10 +1,24 @@
 //! A BitTorrent tracker, HTTP (BEP 3, 7, 23, 48) and UDP (BEP 15), on the kernel of ringseed-ring:
-//! a program, and a library that the seeder embeds. `swarm` and `connection_id` are pure; `http`
-//! and `udp` are loops over wire's words; nothing here waits but the kernel.
+//! a program, and a library that the seeder embeds.
+//!
+//! [`swarm`] and [`connection_id`] are pure; `http` and `udp` turn completions into answers, in
+//! wire's words; [`Tracker`] is one turn of a loop over any kernel, and [`Server`] a thread that
+//! runs it. Whoever can reach it may announce any torrent.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod connection_id;
+mod desk;
+mod http;
 pub mod limits;
+mod outbox;
 pub mod random;
+mod server;
 pub mod swarm;
+mod token;
+mod tracker;
+mod udp;
+
+pub use desk::{Rules, RulesError, Secrets};
+pub use server::{Options, Server, StartError, Stopper};
+pub use tracker::Tracker;

@@ -37,3 +37,85 @@ pub const EXPIRY_PEERS_PER_TURN: usize = 4096;
 /// Seconds in which all connection ids of an address are the same (BEP 15: a client may use
 /// one for a minute).
 pub const CONNECTION_ID_WINDOW_S: u32 = 60;
+
+/// Bytes of an HTTP request, from its first line to the empty one. An announce has some 400.
+pub const REQUEST_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of a request's path and query: a scrape of 64 torrents whose infohashes are
+/// percent-encoded throughout has 4,500.
+pub const TARGET_BYTES_MAX: usize = 6 << 10;
+
+/// Header fields of a request. Browsers send 15, clients 5.
+pub const HEADER_FIELDS_MAX: usize = 48;
+
+/// HTTP connections at a time. Each takes some 300 bytes and one file descriptor while it idles.
+pub const CONNECTIONS_MAX: usize = 8192;
+
+/// Connections from which on clients are not offered to keep theirs: what is open closes soon,
+/// and nobody is refused who only comes to announce.
+pub const CONNECTIONS_CROWDED: usize = CONNECTIONS_MAX / 2;
+
+/// Bytes of answers that wait for one client; with more it is not read from until it has taken
+/// some: a hundred pipelined announces.
+pub const UNSENT_BYTES_PAUSE: u64 = 64 << 10;
+
+/// Bytes of answers that wait for one client at most. Between the pause and its effect a few
+/// buffers may still come; with more than those the client is closed on.
+pub const UNSENT_BYTES_MAX: u64 = 256 << 10;
+
+/// Time for a request to come whole after its first byte, and for the first after the connection.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for a client to take the answers that were sent together.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time between two requests of a connection. A busy client (a seeder with thousands of
+/// torrents) has another one within a minute.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same when the tracker is crowded.
+pub const IDLE_TIMEOUT_CROWDED: Duration = Duration::from_secs(5);
+
+/// Time for a client to read the last answer before its connection is closed.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// Time between two looks at all connections' deadlines, and before an accept or receive that
+/// failed is tried again: a second of lateness harms nobody, and 8,192 looks cost 20 us.
+pub const SWEEP: Duration = Duration::from_secs(1);
+
+/// Completions that a turn takes before it hands over what they led to: a burst shares a send
+/// of answers, and the first of it waits a millisecond or two at most.
+pub const COMPLETIONS_PER_TURN: usize = 1024;
+
+/// Connections that the system keeps for us before they are accepted; it cuts this to
+/// net.core.somaxconn.
+pub const BACKLOG: i32 = 4096;
+
+/// Bytes of datagrams that the system keeps for us: some 5,000 announces, a burst of 10 ms.
+pub const UDP_RECEIVE_BYTES: usize = 4 << 20;
+
+/// Bytes of our datagrams that the system keeps until the device takes them.
+pub const UDP_SEND_BYTES: usize = 4 << 20;
+
+/// The shortest interval that clients may be told: a busy swarm would do nothing but announce.
+/// (Laboratories may want seconds.)
+pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// The longest: a peer may miss one announce and must still be kept (see [`SILENT_MAX`]).
+pub const INTERVAL_MAX: Duration = Duration::from_secs(8 * 60 * 60);
+
+/// Added to two intervals before a silent peer goes: time for retries.
+pub const SILENT_MARGIN: Duration = Duration::from_secs(120);
+
+/// Minutes after which a client of a full tracker may ask again (BEP 31).
+pub const FULL_RETRY_MIN: u32 = 30;
+
+/// Bytes of a datagram that we send: what every IPv6 path carries in one packet (1,280, less 48
+/// of headers). 202 IPv4 peers, or 67 of IPv6.
+pub const DATAGRAM_BYTES_MAX: usize = 1232;
+
+/// Receive buffers of the ring: as many requests and datagrams as come between two turns.
+pub const RECEIVE_BUFFERS: u16 = 1024;
+
+/// Bytes of a receive buffer: an announce of either protocol, with room for a pipelined few.
+pub const RECEIVE_BUFFER_BYTES: u32 = 2048;

@@ -13,72 +13,15 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ringseed_meta::{InfoHash, Instant, PeerId};
+use ringseed_meta::{InfoHash, Instant};
+use ringseed_wire::tracker::{AnnounceEvent, AnnounceRequest, ScrapeStats};
+use ringseed_wire::tracker_http::PeerEntry;
 use siphasher::sip::SipHasher13;
 
 use crate::limits;
 use crate::random::{Random, draw};
 use family::Family;
 use torrent::{Peer, Role, Tick};
-
-/// What a peer tells when it announces.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Announce {
-    /// The swarm.
-    pub info_hash: InfoHash,
-    /// The peer's own name for itself.
-    pub peer_id: PeerId,
-    /// BEP 7 `key`; 0 when it gave none.
-    pub key: u32,
-    /// Where the announce came from, with the port that the peer listens on.
-    pub address: SocketAddr,
-    /// What it came to tell.
-    pub change: Change,
-    /// Whether it lacks anything.
-    pub left: Left,
-    /// Peers it would like to be told; at most [`limits::HANDED_OUT_MAX`] are.
-    pub wanted: usize,
-}
-
-/// What makes a peer announce (BEP 3 "event"). `started` says nothing that we do not see ourselves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
-    /// It came, or is still there.
-    Present,
-    /// It has just finished.
-    Completed,
-    /// It leaves.
-    Stopped,
-}
-
-/// Whether a peer lacks bytes (BEP 3 "left").
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Left {
-    /// A seed.
-    Nothing,
-    /// A leecher.
-    Something,
-}
-
-/// How many are in a swarm (BEP 48).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    /// Peers that have all.
-    pub seeders: u32,
-    /// Peers that lack some.
-    pub leechers: u32,
-    /// Times a peer told that it had finished, since the swarm last was empty.
-    pub completed: u32,
-}
-
-/// A peer that another one is told of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HandedOut {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Its id, for answers that are not compact.
-    pub peer_id: PeerId,
-}
 
 /// The announce was not taken: another torrent would be one more than [`Bounds::torrents_max`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -173,38 +116,40 @@ impl Swarms {
         }
     }
 
-    /// Takes an announce in, and fills `handed_out` with other peers of the swarm, chosen at
-    /// random: leechers only for a seed, none for one that stops.
+    /// Takes in an announce that came from `from` (what it says of its address itself is not
+    /// believed: it could name a victim's), and fills `handed_out` with other peers of the swarm,
+    /// chosen at random: leechers only for a seed, none for one that stops.
     ///
     /// # Errors
     /// [`Full`] when the torrent is new and there is no room for it; nothing has changed then.
     pub fn announce(
         &mut self,
         now: Instant,
-        announce: &Announce,
-        handed_out: &mut Vec<HandedOut>,
-    ) -> Result<Counts, Full> {
+        from: IpAddr,
+        request: &AnnounceRequest,
+        handed_out: &mut Vec<PeerEntry>,
+    ) -> Result<ScrapeStats, Full> {
         handed_out.clear();
         let tick = Tick::at(now);
         let room = Room { bounds: &self.bounds, key: &self.key, unlisted: &mut self.unlisted };
-        match announce.address.ip().to_canonical() {
+        match from.to_canonical() {
             IpAddr::V4(ip) => {
-                let peer = announce.peer(ip.octets(), tick);
-                let stood = room.take(&mut self.ipv4, announce, peer)?;
+                let stood =
+                    room.take(&mut self.ipv4, request, listed(request, ip.octets(), tick))?;
                 stood.hand_out(&self.ipv4, &mut self.random, &mut self.scratch, handed_out);
             }
             IpAddr::V6(ip) => {
-                let peer = announce.peer(ip.octets(), tick);
-                let stood = room.take(&mut self.ipv6, announce, peer)?;
+                let stood =
+                    room.take(&mut self.ipv6, request, listed(request, ip.octets(), tick))?;
                 stood.hand_out(&self.ipv6, &mut self.random, &mut self.scratch, handed_out);
             }
         }
-        Ok(self.scrape(announce.address.ip(), &announce.info_hash))
+        Ok(self.scrape(from, &request.info_hash))
     }
 
     /// How many peers of the asker's address family are in a swarm (BEP 48); zeros for one that
     /// nobody is in.
-    pub fn scrape(&self, asker: IpAddr, info_hash: &InfoHash) -> Counts {
+    pub fn scrape(&self, asker: IpAddr, info_hash: &InfoHash) -> ScrapeStats {
         match asker.to_canonical() {
             IpAddr::V4(_) => self.ipv4.counts(&self.key, info_hash),
             IpAddr::V6(_) => self.ipv6.counts(&self.key, info_hash),
@@ -225,9 +170,9 @@ impl Swarms {
         }
         let silent = self.bounds.silent_max.min(limits::SILENT_MAX).as_secs();
         let silent_max = (silent / u64::from(limits::TICK_S)) as u16;
-        let (tick, budget) = (Tick::at(now), &mut limits::EXPIRY_PEERS_PER_TURN.clone());
-        let over = self.ipv4.expire(&self.key, tick, silent_max, budget)
-            && self.ipv6.expire(&self.key, tick, silent_max, budget);
+        let (tick, mut left) = (Tick::at(now), limits::EXPIRY_PEERS_PER_TURN);
+        let over = self.ipv4.expire(&self.key, tick, silent_max, &mut left)
+            && self.ipv6.expire(&self.key, tick, silent_max, &mut left);
         if over {
             self.round = Expiry::Resting;
         }
@@ -264,18 +209,23 @@ impl Swarms {
     }
 }
 
-impl Announce {
-    fn role(&self) -> Role {
-        match self.left {
-            Left::Nothing => Role::Seed,
-            Left::Something => Role::Leecher,
-        }
-    }
+fn role(request: &AnnounceRequest) -> Role {
+    if request.left == 0 { Role::Seed } else { Role::Leecher }
+}
 
-    fn peer<const IP_BYTES: usize>(&self, ip: [u8; IP_BYTES], seen: Tick) -> Peer<IP_BYTES> {
-        let key = self.key.to_be_bytes();
-        Peer { ip, port: self.address.port(), seen, key, peer_id: self.peer_id }
-    }
+/// How a peer is listed. One that has no key is one whose key is 0.
+fn listed<const IP_BYTES: usize>(
+    request: &AnnounceRequest,
+    ip: [u8; IP_BYTES],
+    seen: Tick,
+) -> Peer<IP_BYTES> {
+    let key = request.key.unwrap_or(0).to_be_bytes();
+    Peer { ip, port: request.port, seen, key, peer_id: request.peer_id }
+}
+
+fn wanted(request: &AnnounceRequest) -> usize {
+    let wanted = request.numwant.map_or(limits::HANDED_OUT_DEFAULT, |wanted| wanted as usize);
+    wanted.min(limits::HANDED_OUT_MAX)
 }
 
 /// What taking an announce in needs besides the family.
@@ -297,19 +247,19 @@ impl Room<'_> {
     fn take<const IP_BYTES: usize>(
         self,
         family: &mut Family<IP_BYTES>,
-        announce: &Announce,
+        request: &AnnounceRequest,
         peer: Peer<IP_BYTES>,
     ) -> Result<Stood, Full> {
-        let role = announce.role();
-        let torrent = family.find(self.key, &announce.info_hash);
+        let role = role(request);
+        let torrent = family.find(self.key, &request.info_hash);
         let known = torrent.and_then(|at| family.torrent(at).find(self.key, &peer.ip, peer.port));
-        if announce.change == Change::Stopped {
+        if request.event == AnnounceEvent::Stopped {
             if let (Some(at), Some(place)) = (torrent, known) {
                 self.remove(family, at, place, &peer);
             }
             return Ok(Stood { torrent: None, place: None, role, wanted: 0 });
         }
-        let wanted = announce.wanted.min(limits::HANDED_OUT_MAX);
+        let wanted = wanted(request);
         if known.is_none() && !self.has_room_for_peer(family, torrent) {
             *self.unlisted += 1;
             return Ok(Stood { torrent, place: None, role, wanted });
@@ -317,13 +267,13 @@ impl Room<'_> {
         let at = match torrent {
             Some(at) => at,
             None if family.torrents() < self.bounds.torrents_max => {
-                family.insert(self.key, announce.info_hash)
+                family.insert(self.key, request.info_hash)
             }
             None => return Err(Full { torrents: family.torrents() }),
         };
         let place = family.change(self.key, at, |torrent| {
             let was_seed = known.is_some_and(|place| torrent.role(place) == Role::Seed);
-            if announce.change == Change::Completed && role == Role::Seed && !was_seed {
+            if request.event == AnnounceEvent::Completed && role == Role::Seed && !was_seed {
                 torrent.completed = torrent.completed.saturating_add(1);
             }
             match known {
@@ -366,7 +316,7 @@ impl Stood {
         family: &Family<IP_BYTES>,
         random: &mut Random,
         scratch: &mut Scratch,
-        handed_out: &mut Vec<HandedOut>,
+        handed_out: &mut Vec<PeerEntry>,
     ) where
         [u8; IP_BYTES]: Into<IpAddr>,
     {
@@ -381,7 +331,7 @@ impl Stood {
             let skip_own = usize::from(own.is_some_and(|own| drawn >= own));
             let peer = torrent.peer(first + drawn + skip_own)?;
             let address = SocketAddr::new(peer.ip.into(), peer.port);
-            Some(HandedOut { address, peer_id: peer.peer_id })
+            Some(PeerEntry { address, peer_id: Some(peer.peer_id) })
         }));
     }
 }

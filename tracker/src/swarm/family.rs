@@ -2,9 +2,10 @@
 
 use hashbrown::HashTable;
 use ringseed_meta::InfoHash;
+use ringseed_wire::tracker::ScrapeStats;
 
+use super::HashKey;
 use super::torrent::{Tick, Torrent};
-use super::{Counts, HashKey};
 
 /// Torrents that have at least one peer with an address of `IP_BYTES`.
 #[derive(Debug, Default)]
@@ -94,10 +95,10 @@ impl<const IP_BYTES: usize> Family<IP_BYTES> {
         }
     }
 
-    pub(super) fn counts(&self, key: &HashKey, info_hash: &InfoHash) -> Counts {
-        self.find(key, info_hash).map_or(Counts::default(), |place| {
+    pub(super) fn counts(&self, key: &HashKey, info_hash: &InfoHash) -> ScrapeStats {
+        self.find(key, info_hash).map_or(ScrapeStats::default(), |place| {
             let torrent = &self.torrents[place];
-            Counts {
+            ScrapeStats {
                 seeders: torrent.seeders() as u32,
                 leechers: (torrent.len() - torrent.seeders()) as u32,
                 completed: torrent.completed,

@@ -1,0 +1,165 @@
+//! What both protocols announce and scrape at: the swarms, the rules for clients, the keys, and
+//! what is counted.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ringseed_meta::{InfoHash, Instant};
+use ringseed_wire::tracker::{AnnounceRequest, ScrapeStats, compact};
+use ringseed_wire::tracker_http::PeerEntry;
+
+use crate::connection_id::ConnectionIds;
+use crate::limits;
+use crate::random::Random;
+use crate::swarm::{Bounds, Full, Swarms};
+
+/// What clients are told, and how much is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Time after which a client is asked to announce again (BEP 3 "interval").
+    pub interval: Duration,
+    /// Time that a client is asked to wait in any case ("min interval").
+    pub min_interval: Duration,
+    /// Torrents and peers that are kept. [`Rules::default`] keeps a silent peer for two
+    /// intervals and a bit: one announce may be lost.
+    pub bounds: Bounds,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules::every(Duration::from_secs(30 * 60), Duration::from_secs(5 * 60))
+    }
+}
+
+/// Why rules are not accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RulesError {
+    /// The interval is too short or too long.
+    #[error("interval {interval:?}: from {min:?} to {max:?} are allowed",
+        min = limits::INTERVAL_MIN, max = limits::INTERVAL_MAX)]
+    Interval {
+        /// As given.
+        interval: Duration,
+    },
+    /// The min interval is longer than the interval.
+    #[error("min interval {min_interval:?} is longer than the interval, {interval:?}")]
+    MinInterval {
+        /// As given.
+        min_interval: Duration,
+        /// As given.
+        interval: Duration,
+    },
+}
+
+impl Rules {
+    /// Rules with the default bounds, and silence allowed in proportion to the interval.
+    pub fn every(interval: Duration, min_interval: Duration) -> Rules {
+        let silent_max = (interval * 2 + limits::SILENT_MARGIN).min(limits::SILENT_MAX);
+        Rules { interval, min_interval, bounds: Bounds { silent_max, ..Bounds::default() } }
+    }
+
+    /// As it is written on the wire.
+    pub(crate) fn interval_s(&self) -> u32 {
+        u32::try_from(self.interval.as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// As it is written on the wire.
+    pub(crate) fn min_interval_s(&self) -> u32 {
+        u32::try_from(self.min_interval.as_secs()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), RulesError> {
+        let Rules { interval, min_interval, .. } = *self;
+        if !(limits::INTERVAL_MIN..=limits::INTERVAL_MAX).contains(&interval) {
+            return Err(RulesError::Interval { interval });
+        }
+        if min_interval > interval {
+            return Err(RulesError::MinInterval { min_interval, interval });
+        }
+        Ok(())
+    }
+}
+
+/// Random numbers that a tracker starts from. Fixed ones make a run repeatable; only a test may.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// Keys the tables.
+    pub tables: [u8; 16],
+    /// Keys the connection ids.
+    pub connection_ids: [u8; 16],
+    /// Chooses peers.
+    pub random: u64,
+}
+
+impl Secrets {
+    /// From getrandom(2).
+    ///
+    /// # Errors
+    /// The system gave none.
+    pub fn new() -> Result<Secrets, getrandom::Error> {
+        let (mut tables, mut connection_ids) = ([0; 16], [0; 16]);
+        getrandom::fill(&mut tables)?;
+        getrandom::fill(&mut connection_ids)?;
+        Ok(Secrets { tables, connection_ids, random: getrandom::u64()? })
+    }
+}
+
+/// What happened since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) announces: u64,
+    pub(crate) scrapes: u64,
+    /// Requests that were not understood or not allowed.
+    pub(crate) refused_requests: u64,
+    /// Connections over [`limits::CONNECTIONS_MAX`].
+    pub(crate) refused_connections: u64,
+    /// Datagrams without a good connection id, or not of BEP 15: not answered.
+    pub(crate) dropped_datagrams: u64,
+}
+
+/// The one place where announces are taken in.
+pub(crate) struct Desk {
+    pub(crate) swarms: Swarms,
+    pub(crate) rules: Rules,
+    pub(crate) ids: ConnectionIds,
+    pub(crate) counters: Counters,
+    /// Peers of the answer that is being written.
+    pub(crate) handed_out: Vec<PeerEntry>,
+    packed: Vec<u8>,
+}
+
+impl Desk {
+    pub(crate) fn new(rules: Rules, secrets: &Secrets) -> Desk {
+        Desk {
+            swarms: Swarms::new(rules.bounds, &secrets.tables, Random::new(secrets.random)),
+            rules,
+            ids: ConnectionIds::new(&secrets.connection_ids),
+            counters: Counters::default(),
+            handed_out: Vec::new(),
+            packed: Vec::new(),
+        }
+    }
+
+    /// Takes an announce in; the peers to be told are in `handed_out` then.
+    pub(crate) fn announce(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        request: &AnnounceRequest,
+    ) -> Result<ScrapeStats, Full> {
+        self.counters.announces += 1;
+        self.swarms.announce(now, from, request, &mut self.handed_out)
+    }
+
+    pub(crate) fn scrape(&mut self, from: IpAddr, info_hash: &InfoHash) -> ScrapeStats {
+        self.counters.scrapes += 1;
+        self.swarms.scrape(from, info_hash)
+    }
+
+    /// The peers to be told, packed.
+    pub(crate) fn pack_peers(&mut self) -> &[u8] {
+        self.packed.clear();
+        self.handed_out.iter().for_each(|peer| compact::push(&mut self.packed, peer.address));
+        &self.packed
+    }
+}

@@ -1,0 +1,175 @@
+//! What is answered to a request: the target names the page, wire knows the words.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use ringseed_meta::Instant;
+use ringseed_ring::Batch;
+use ringseed_wire::tracker_http::{
+    AnnounceAnswer, Peers, Retry, parse_announce, parse_scrape, write_failure, write_scrape_answer,
+};
+
+use super::exchange::Next;
+use super::request::{Persistence, Refusal, Request};
+use crate::desk::Desk;
+use crate::limits;
+
+/// Status lines that we send. Tracker clients read the body of 200 only: what is wrong with an
+/// announce or a scrape is told there, as a failure reason (BEP 3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Status {
+    Ok,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    TargetTooLong,
+    FieldsTooLarge,
+}
+
+impl Status {
+    fn line(self) -> &'static [u8] {
+        match self {
+            Status::Ok => b"HTTP/1.1 200 OK\r\n",
+            Status::BadRequest => b"HTTP/1.1 400 Bad Request\r\n",
+            Status::NotFound => b"HTTP/1.1 404 Not Found\r\n",
+            // RFC 9110, 15.5.6: "The origin server MUST generate an Allow header field".
+            Status::MethodNotAllowed => b"HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\n",
+            Status::TargetTooLong => b"HTTP/1.1 414 URI Too Long\r\n",
+            Status::FieldsTooLarge => b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
+        }
+    }
+}
+
+/// Writes the head of an answer whose body has `body_bytes`.
+pub(super) fn write_head(answers: &mut Batch, status: Status, body_bytes: usize, next: Next) {
+    answers.push_bytes(status.line());
+    answers.push_bytes(b"Content-Type: text/plain; charset=utf-8\r\n");
+    answers.push_bytes(match next {
+        Next::Nothing => b"Connection: close\r\n",
+        // Without this a client of HTTP/1.0 would wait for the end.
+        Next::Request | Next::Rest => b"Connection: keep-alive\r\n",
+    });
+    let mut length = [0; 48];
+    let mut rest = length.as_mut_slice();
+    // There is room for the largest number.
+    let _ = write!(rest, "Content-Length: {body_bytes}\r\n\r\n");
+    let unused = rest.len();
+    answers.push_bytes(length.split_at(48 - unused).0);
+}
+
+/// Answers a request; its page comes into `body`, which is empty.
+pub(super) fn to(
+    desk: &mut Desk,
+    now: Instant,
+    peer: IpAddr,
+    request: &Request<'_>,
+    body: &mut Vec<u8>,
+    crowded: bool,
+) -> (Status, Next) {
+    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
+    let status = match path {
+        "/announce" => announce(desk, now, peer, query, body),
+        "/scrape" => scrape(desk, peer, query, body),
+        "/" => front_page(desk, body),
+        _ => not_found(desk, body),
+    };
+    match request.persistence {
+        Persistence::KeepAlive if !crowded => (status, Next::Request),
+        _ => (status, Next::Nothing),
+    }
+}
+
+/// Says why a request is not served.
+pub(super) fn refuse(desk: &mut Desk, refusal: Refusal, body: &mut Vec<u8>) -> Status {
+    desk.counters.refused_requests += 1;
+    let (status, text) = match refusal {
+        Refusal::Malformed => (Status::BadRequest, "not an HTTP/1.1 request without a body\n"),
+        Refusal::Method => (Status::MethodNotAllowed, "a tracker is only asked, by GET\n"),
+        Refusal::Target => (Status::TargetTooLong, "scrape fewer torrents at once\n"),
+        Refusal::Fields => (Status::FieldsTooLarge, "send fewer and shorter header fields\n"),
+    };
+    body.extend_from_slice(text.as_bytes());
+    status
+}
+
+fn announce(
+    desk: &mut Desk,
+    now: Instant,
+    peer: IpAddr,
+    query: &str,
+    body: &mut Vec<u8>,
+) -> Status {
+    let request = match parse_announce(query.as_bytes()) {
+        Ok(request) => request,
+        Err(error) => return fail(desk, &error.to_string(), Retry::Unsaid, body),
+    };
+    let stats = match desk.announce(now, peer, &request) {
+        Ok(stats) => stats,
+        Err(full) => {
+            let retry = Retry::InMinutes(limits::FULL_RETRY_MIN);
+            return fail(desk, &full.to_string(), retry, body);
+        }
+    };
+    if request.no_peer_id {
+        desk.handed_out.iter_mut().for_each(|peer| peer.peer_id = None);
+    }
+    let rules = desk.rules;
+    let peers = match (request.wants_compact, peer.to_canonical()) {
+        (false, _) => Peers::Dicts(&desk.handed_out),
+        (true, IpAddr::V4(_)) => Peers::Compact { v4: desk.pack_peers(), v6: &[] },
+        (true, IpAddr::V6(_)) => Peers::Compact { v4: &[], v6: desk.pack_peers() },
+    };
+    let answer = AnnounceAnswer {
+        interval_s: rules.interval_s(),
+        min_interval_s: Some(rules.min_interval_s()),
+        seeders: stats.seeders,
+        leechers: stats.leechers,
+        completed: Some(stats.completed),
+        warning: None,
+        tracker_id: None,
+        external_ip: Some(peer.to_canonical()),
+        peers,
+    };
+    answer.write(body);
+    Status::Ok
+}
+
+fn scrape(desk: &mut Desk, peer: IpAddr, query: &str, body: &mut Vec<u8>) -> Status {
+    match parse_scrape(query.as_bytes()) {
+        Ok(info_hashes) => {
+            let mut torrents: Vec<_> = info_hashes
+                .into_iter()
+                .map(|torrent| (torrent, desk.scrape(peer, &torrent)))
+                .collect();
+            write_scrape_answer(body, &mut torrents);
+            Status::Ok
+        }
+        Err(error) => fail(desk, &error.to_string(), Retry::Unsaid, body),
+    }
+}
+
+fn fail(desk: &mut Desk, reason: &str, retry: Retry, body: &mut Vec<u8>) -> Status {
+    desk.counters.refused_requests += 1;
+    write_failure(body, reason, retry);
+    Status::Ok
+}
+
+fn front_page(desk: &Desk, body: &mut Vec<u8>) -> Status {
+    // Appending to memory does not fail.
+    let _ = writeln!(
+        body,
+        "A BitTorrent tracker: announce at /announce, scrape at /scrape.\n\
+         swarms {}, peers {}, announces {}, scrapes {}",
+        desk.swarms.torrents(),
+        desk.swarms.peers(),
+        desk.counters.announces,
+        desk.counters.scrapes,
+    );
+    Status::Ok
+}
+
+fn not_found(desk: &mut Desk, body: &mut Vec<u8>) -> Status {
+    desk.counters.refused_requests += 1;
+    body.extend_from_slice(b"not here: /announce and /scrape are what there is\n");
+    Status::NotFound
+}

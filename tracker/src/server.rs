@@ -1,0 +1,285 @@
+//! A tracker on a thread of its own, with a ring of its own: what a program starts and stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use ringseed_meta::Instant;
+use ringseed_ring::{Failure, Kernel, KernelError, UringKernel, UringOptions, Waker};
+use socket2::{Domain, Socket, Type};
+
+use crate::desk::{Rules, Secrets};
+use crate::limits;
+use crate::tracker::Tracker;
+
+/// Where a server listens, and its rules.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Addresses for HTTP; with port 0 the system picks one.
+    pub http: Vec<SocketAddr>,
+    /// Addresses for UDP (BEP 15); as above.
+    pub udp: Vec<SocketAddr>,
+    /// What clients are told and how much is kept.
+    pub rules: Rules,
+}
+
+/// Why a server did not start. Each says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address could not be listened on.
+    #[error("cannot listen on {protocol} {address}: {cause}; {cure}")]
+    Listen {
+        /// `tcp` or `udp`.
+        protocol: &'static str,
+        /// As it was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+        /// What to try.
+        cure: &'static str,
+    },
+    /// No address was named.
+    #[error("a tracker without an address serves nobody: name one for HTTP or for UDP")]
+    NoAddress,
+    /// The rules contradict each other or a limit.
+    #[error(transparent)]
+    Rules(#[from] crate::desk::RulesError),
+    /// io_uring could not be set up.
+    #[error(transparent)]
+    Kernel(#[from] ringseed_ring::StartError),
+    /// The kernel would not have a socket.
+    #[error("cannot put the tracker's sockets on its ring: {0}; raise the limit of open files")]
+    Adopt(Failure),
+    /// The system gave no random bytes.
+    #[error("cannot make the keys of the tracker: {0}; getrandom(2) must be allowed")]
+    Random(getrandom::Error),
+    /// The system gave no thread.
+    #[error("cannot start the tracker's thread: {0}; look at the limits of threads and memory")]
+    Thread(io::Error),
+}
+
+/// A running tracker. Stops when dropped.
+#[derive(Debug)]
+pub struct Server {
+    http: Vec<SocketAddr>,
+    udp: Vec<SocketAddr>,
+    stopper: Stopper,
+    thread: Option<JoinHandle<Result<(), KernelError>>>,
+}
+
+/// Stops a server from any thread.
+#[derive(Clone)]
+pub struct Stopper {
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+}
+
+impl std::fmt::Debug for Stopper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stopper({})", self.stop.load(Ordering::Relaxed))
+    }
+}
+
+impl Stopper {
+    /// Makes the server's thread end after its turn; does not wait for it.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+impl Server {
+    /// Opens the sockets and starts the thread; announces are answered from then on.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub fn start(options: Options) -> Result<Server, StartError> {
+        options.rules.check()?;
+        let http = listen_all(Type::STREAM, &options.http)?;
+        let udp = listen_all(Type::DGRAM, &options.udp)?;
+        if http.is_empty() && udp.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        let secrets = Secrets::new().map_err(StartError::Random)?;
+        let addresses = |sockets: &[(SocketAddr, OwnedFd)]| {
+            sockets.iter().map(|(address, _)| *address).collect::<Vec<_>>()
+        };
+        let (http_addresses, udp_addresses) = (addresses(&http), addresses(&udp));
+        let (started, start) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("tracker".to_owned())
+            .spawn(move || serve(http, udp, options.rules, &secrets, &started))
+            .map_err(StartError::Thread)?;
+        let ended = || Err(StartError::Thread(io::Error::other("it ended at once")));
+        Ok(Server {
+            stopper: start.recv().unwrap_or_else(|_| ended())?,
+            http: http_addresses,
+            udp: udp_addresses,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens for HTTP, with the ports that the system picked, in the order asked for.
+    pub fn http_addrs(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// Where it listens for UDP, as above.
+    pub fn udp_addrs(&self) -> &[SocketAddr] {
+        &self.udp
+    }
+
+    /// A handle that stops it from another thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until it has been stopped, or has failed.
+    ///
+    /// # Errors
+    /// The kernel could not go on.
+    pub fn join(mut self) -> Result<(), KernelError> {
+        self.thread.take().map_or(Ok(()), join)
+    }
+
+    /// Stops it and waits until its sockets are closed.
+    ///
+    /// # Errors
+    /// The kernel could not go on before that.
+    pub fn stop(self) -> Result<(), KernelError> {
+        self.stopper.stop();
+        self.join()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.stopper.stop();
+            // A failure has nobody to be told to any more.
+            let _ = join(thread);
+        }
+    }
+}
+
+fn join(thread: JoinHandle<Result<(), KernelError>>) -> Result<(), KernelError> {
+    thread.join().unwrap_or_else(|_| Err(KernelError("the tracker's thread panicked".to_owned())))
+}
+
+/// Sockets with the addresses that the system gave them.
+type Bound = Vec<(SocketAddr, OwnedFd)>;
+
+/// The thread: a kernel, and turns until it is told to stop.
+fn serve(
+    http: Bound,
+    udp: Bound,
+    rules: Rules,
+    secrets: &Secrets,
+    started: &SyncSender<Result<Stopper, StartError>>,
+) -> Result<(), KernelError> {
+    let (mut kernel, mut tracker) = match set_up(http, udp, rules, secrets) {
+        Ok(ready) => ready,
+        Err(error) => {
+            // The starter waits for this; the thread has no other word for it.
+            let _ = started.send(Err(error));
+            return Ok(());
+        }
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopper = Stopper { stop: stop.clone(), waker: kernel.waker() };
+    // Nobody to serve for: the starter has gone, and the stopper with it.
+    if started.send(Ok(stopper)).is_err() {
+        return Ok(());
+    }
+    let clock = Clock::start();
+    while !stop.load(Ordering::Acquire) {
+        tracker.turn(&mut kernel, clock.now())?;
+    }
+    Ok(())
+}
+
+fn set_up(
+    http: Bound,
+    udp: Bound,
+    rules: Rules,
+    secrets: &Secrets,
+) -> Result<(UringKernel, Tracker), StartError> {
+    let mut kernel = UringKernel::new(&UringOptions {
+        receive_buffers: limits::RECEIVE_BUFFERS,
+        receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+        // No file is ever sent.
+        pipe_bytes: 0,
+        scratch_count: 1,
+        scratch_bytes: 4096,
+        ..UringOptions::default()
+    })?;
+    let mut adopt = |sockets: Bound| {
+        let adopted = sockets.into_iter().map(|(_, fd)| kernel.adopt(fd));
+        adopted.collect::<Result<Vec<_>, _>>().map_err(StartError::Adopt)
+    };
+    let (http, udp) = (adopt(http)?, adopt(udp)?);
+    let tracker = Tracker::new(&mut kernel, &http, &udp, rules, secrets);
+    Ok((kernel, tracker))
+}
+
+/// The one clock of the thread, read once a turn.
+struct Clock(std::time::Instant);
+
+impl Clock {
+    #[allow(clippy::disallowed_methods, reason = "the outer loop is where the clock is read")]
+    fn start() -> Clock {
+        Clock(std::time::Instant::now())
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_us(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Opens a listening socket for each address; gives the addresses that the system made of them.
+fn listen_all(kind: Type, addresses: &[SocketAddr]) -> Result<Bound, StartError> {
+    let open = |asked: SocketAddr| {
+        let socket = listen(kind, asked)?;
+        let address = socket.local_addr()?.as_socket().unwrap_or(asked);
+        Ok((address, OwnedFd::from(socket)))
+    };
+    let named =
+        |asked: &SocketAddr| open(*asked).map_err(|cause| cannot_listen(kind, *asked, cause));
+    addresses.iter().map(named).collect()
+}
+
+fn listen(kind: Type, address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind.nonblocking().cloexec(), None)?;
+    if address.is_ipv6() {
+        // IPv4 has sockets of its own, and addresses in their own form.
+        socket.set_only_v6(true)?;
+    }
+    if kind == Type::STREAM {
+        // A restart need not wait for the connections of the run before.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(limits::BACKLOG)?;
+    } else {
+        // What the system does not grant is only a shorter queue.
+        let _ = socket.set_recv_buffer_size(limits::UDP_RECEIVE_BYTES);
+        let _ = socket.set_send_buffer_size(limits::UDP_SEND_BYTES);
+        socket.bind(&address.into())?;
+    }
+    Ok(socket)
+}
+
+fn cannot_listen(kind: Type, address: SocketAddr, cause: io::Error) -> StartError {
+    let protocol = if kind == Type::STREAM { "tcp" } else { "udp" };
+    let cure = match cause.kind() {
+        io::ErrorKind::AddrInUse => "another program has it: stop that, or name another port",
+        io::ErrorKind::AddrNotAvailable => "no interface has this address: name one of this host",
+        io::ErrorKind::PermissionDenied => "name a port from 1024 on, or give CAP_NET_BIND_SERVICE",
+        _ => "name another address",
+    };
+    StartError::Listen { protocol, address, cause, cure }
+}

@@ -1,0 +1,82 @@
+//! The tracker as a state machine over a kernel: one turn takes what has completed, answers it,
+//! and hands the answers over. It owns no kernel and no thread, so it can share both.
+
+use std::time::Duration;
+
+use ringseed_meta::Instant;
+use ringseed_ring::{Kernel, KernelError, Socket, Wait};
+
+use crate::desk::{Desk, Rules, Secrets};
+use crate::http::{Hall, Http};
+use crate::limits;
+use crate::outbox::Outbox;
+use crate::token::Tag;
+use crate::udp::Udp;
+
+/// A tracker on sockets that are open already.
+pub struct Tracker {
+    desk: Desk,
+    http: Http,
+    udp: Udp,
+    outbox: Outbox,
+}
+
+impl Tracker {
+    /// Begins to accept on `http` and to receive on `udp`, sockets of `kernel`.
+    pub fn new<K: Kernel>(
+        kernel: &mut K,
+        http: &[Socket],
+        udp: &[Socket],
+        rules: Rules,
+        secrets: &Secrets,
+    ) -> Tracker {
+        let mut outbox = Outbox::default();
+        let http = Http::new(kernel, &mut outbox, http);
+        let udp = Udp::new(kernel, &mut outbox, udp);
+        Tracker { desk: Desk::new(rules, secrets), http, udp, outbox }
+    }
+
+    /// One turn of the loop: answers what has completed (a bounded number), does what time has
+    /// made due, hands both to the kernel, and waits there until there is more to do.
+    ///
+    /// # Errors
+    /// The kernel cannot go on.
+    pub fn turn<K: Kernel>(&mut self, kernel: &mut K, now: Instant) -> Result<(), KernelError> {
+        self.outbox.retry(kernel);
+        let mut wait = Wait::AtMost(Duration::ZERO);
+        let mut left = limits::COMPLETIONS_PER_TURN;
+        while let Some(completion) = kernel.next() {
+            let tag = Tag::of(completion.token);
+            let (desk, outbox) = (&mut self.desk, &mut self.outbox);
+            let mut hall = Hall { kernel, outbox, desk, now };
+            match tag {
+                Tag::UdpReceive(place) => self.udp.on_completion(&mut hall, place, completion),
+                _ => self.http.on_completion(&mut hall, tag, completion),
+            }
+            left -= 1;
+            if left == 0 {
+                wait = Wait::No;
+                break;
+            }
+        }
+        self.on_time(kernel, now);
+        if wait != Wait::No && self.outbox.is_empty() {
+            wait = Wait::AtMost(self.deadline().since(now));
+        }
+        kernel.enter(wait)
+    }
+
+    fn on_time<K: Kernel>(&mut self, kernel: &mut K, now: Instant) {
+        let (desk, outbox) = (&mut self.desk, &mut self.outbox);
+        desk.swarms.expire(now);
+        let mut hall = Hall { kernel, outbox, desk, now };
+        self.http.sweep(&mut hall);
+        self.udp.sweep(&mut hall);
+    }
+
+    fn deadline(&self) -> Instant {
+        let sockets = [self.http.deadline(), self.udp.deadline()];
+        let next = sockets.into_iter().flatten().chain([self.desk.swarms.deadline()]).min();
+        next.unwrap_or(Instant::ZERO)
+    }
+}

@@ -1,0 +1,11 @@
+//! The real program, driven over loopback by raw sockets and by real clients.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what it found by panicking"
+)]
+
+mod clients;
+mod http;
+mod program;
+mod udp;

@@ -1,0 +1,111 @@
+//! Starting and stopping the program.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// A tracker that runs until it is dropped.
+pub(crate) struct Program {
+    child: Child,
+    pub(crate) http: Vec<SocketAddr>,
+    pub(crate) udp: Vec<SocketAddr>,
+}
+
+impl Program {
+    pub(crate) fn start(arguments: &[&str]) -> Program {
+        let mut child = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut first_line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
+        let urls = |scheme: &str| {
+            let urls = first_line.split_ascii_whitespace();
+            let hosts = urls.filter_map(|url| url.strip_prefix(scheme)?.strip_suffix("/announce"));
+            hosts.map(|host| host.parse().unwrap()).collect()
+        };
+        Program { http: urls("http://"), udp: urls("udp://"), child }
+    }
+
+    /// Both protocols on one address of loopback.
+    pub(crate) fn on_loopback() -> Program {
+        Program::start(&["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0"])
+    }
+
+    fn stop(mut self, signal: &str) -> ExitStatus {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Fails when it has ended already, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringseed-tracker"));
+    command.args(arguments);
+    command
+}
+
+/// Runs it to its end; its exit code and what it said on stderr.
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut child =
+        command(arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code(), said)
+}
+
+#[test]
+fn it_stops_in_good_order_when_it_is_told_to() {
+    for signal in ["TERM", "INT"] {
+        assert_eq!(Program::on_loopback().stop(signal).code(), Some(0), "SIG{signal}");
+    }
+}
+
+#[test]
+fn every_address_asked_for_is_listened_on() {
+    let program = Program::start(&[
+        "--http",
+        "127.0.0.1:0",
+        "--http",
+        "[::1]:0",
+        "--udp",
+        "127.0.0.1:0",
+        "--udp",
+        "[::1]:0",
+    ]);
+    for addresses in [&program.http, &program.udp] {
+        assert_eq!(addresses.iter().map(|one| one.is_ipv4()).collect::<Vec<_>>(), [true, false]);
+        assert!(addresses.iter().all(|one| one.port() != 0 && one.ip().is_loopback()));
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_with_its_cure() {
+    let program = Program::on_loopback();
+    for (flag, address) in [("--http", program.http[0]), ("--udp", program.udp[0])] {
+        let (code, said) = run(&[flag, &address.to_string()]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(
+            said.contains(&address.to_string()) && said.contains("name another port"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_refused() {
+    for arguments in [
+        ["--http", "127.0.0.1:0", "--interval", "0"],
+        ["--http", "127.0.0.1:0", "--interval", "100000000"],
+        ["--http", "127.0.0.1:0", "--min-interval", "3600"],
+        ["--http", "127.0.0.1:0", "--udp", "nowhere"],
+    ] {
+        let (code, said) = run(&arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {said}");
+    }
+}
