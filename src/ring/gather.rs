@@ -49,9 +49,9 @@ impl Gather {
         Ok(Gather { pipe, headers, frames, zeros, waiting, waiting_bytes: 0 })
     }
 
-    /// Pages the pipe holds.
-    pub(crate) fn slots(&self) -> usize {
-        self.pipe.slots()
+    /// For trying calls out before the first batch; it must be left empty.
+    pub(crate) fn pipe(&mut self) -> &mut Pipe {
+        &mut self.pipe
     }
 
     /// Sends what the socket takes; moves the batch's cursor over it. `Ok` with how many bytes.

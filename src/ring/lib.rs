@@ -17,10 +17,12 @@ mod memory;
 mod op;
 mod pipe;
 mod plan;
+mod probe;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod slab;
 mod sys;
+pub mod system;
 mod uring;
 mod waker;
 
@@ -33,6 +35,6 @@ pub use op::{
     Token, Verb,
 };
 pub use pipe::PipeError;
-pub use plan::{Plan, StartError};
+pub use plan::{Probe, StartError, VerbPlan, ZeroCopy, verb_plan};
 pub use uring::{UringKernel, UringOptions};
 pub use waker::Waker;

@@ -1,37 +1,219 @@
-//! What the system offers, what is used of it, and why.
+//! What the system offers, what is used of it, and why. Pure: features go in, a plan or an error
+//! with cause and cure comes out, so that masked features test every rung.
 
-use crate::gather::Gather;
+use crate::pipe::PipeError;
+use crate::{Verb, limits};
 
 /// Why a kernel cannot start: cause and cure.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct StartError(String);
+pub struct StartError(pub(crate) String);
 
-impl StartError {
-    pub(crate) fn from_setup(error: std::io::Error) -> StartError {
-        StartError(format!("cannot set up io_uring: {error}"))
-    }
-
-    pub(crate) fn from_errno(errno: i32) -> StartError {
-        StartError::from_setup(std::io::Error::from_raw_os_error(errno))
-    }
+/// What the system said when it was asked at the start. Errors are errnos.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Probe {
+    /// Major and minor number of the running kernel.
+    pub kernel: (u32, u32),
+    /// Setting up a ring with the flags that are needed.
+    pub io_uring: Result<(), i32>,
+    /// The sysctl kernel.io_uring_disabled; `None` before 6.6.
+    pub io_uring_disabled: Option<u32>,
+    /// A seccomp filter is installed on this process.
+    pub seccomp: bool,
+    /// splice(2) from a file into a pipe and on.
+    pub splice: Result<(), i32>,
+    /// vmsplice(2) into a pipe.
+    pub vmsplice: Result<(), i32>,
+    /// Slots of the pipe that the system gives.
+    pub pipe_slots: Result<usize, PipeError>,
+    /// cachestat(2) on a file of ours.
+    pub cachestat: Result<(), i32>,
 }
 
-/// How batches are sent.
+/// `--zero-copy`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ZeroCopy {
+    /// Splice where it works, copy elsewhere.
+    #[default]
+    Auto,
+    /// Splice, or do not start.
+    Splice,
+    /// Copy: for content that is edited in place while it is served.
+    Off,
+}
+
+/// The verb for plaintext peers, and why it was chosen: one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Plan {
-    /// One line.
+pub struct VerbPlan {
+    pub verb: Verb,
     pub reason: String,
 }
 
-impl Plan {
-    pub(crate) fn splice(pipe_bytes: usize) -> (Option<Gather>, Plan) {
-        match Gather::new(pipe_bytes) {
-            Ok(gather) => {
-                let reason = format!("splice: a pipe of {} slots", gather.slots());
-                (Some(gather), Plan { reason })
-            }
-            Err(error) => (None, Plan { reason: format!("copy: {error}") }),
+/// Chooses the verb. An error only where splice was demanded and cannot be had.
+pub fn verb_plan(wanted: ZeroCopy, probe: &Probe) -> Result<VerbPlan, StartError> {
+    let obstacle = match (&probe.splice, &probe.vmsplice, &probe.pipe_slots) {
+        (Err(errno), _, _) => Some(denied("splice", *errno, probe.seccomp)),
+        (_, Err(errno), _) => Some(denied("vmsplice", *errno, probe.seccomp)),
+        (_, _, Err(error)) => Some(error.to_string()),
+        (_, _, Ok(slots)) if *slots < limits::PIPE_SLOTS_MIN => {
+            Some(PipeError::Small { slots: *slots }.to_string())
+        }
+        (Ok(()), Ok(()), Ok(_)) => None,
+    };
+    let slots = probe.pipe_slots.as_ref().map_or(0, |slots| *slots);
+    match (wanted, obstacle) {
+        (ZeroCopy::Off, _) => {
+            let reason = "copy: blocks are read and sent (--zero-copy off)".to_owned();
+            Ok(VerbPlan { verb: Verb::Copy, reason })
+        }
+        (_, None) => {
+            let asks = match probe.cachestat {
+                Ok(()) => "cachestat tells what is cached",
+                Err(_) => "no cachestat (Linux 6.5): blocks are fetched before they are sent",
+            };
+            let reason = format!(
+                "splice: blocks go from the page cache by reference (pipe of {slots} pages; {asks})"
+            );
+            Ok(VerbPlan { verb: Verb::Splice, reason })
+        }
+        (ZeroCopy::Auto, Some(obstacle)) => {
+            Ok(VerbPlan { verb: Verb::Copy, reason: format!("copy: {obstacle}") })
+        }
+        (ZeroCopy::Splice, Some(obstacle)) => Err(StartError(format!(
+            "cannot splice, as --zero-copy splice demands: {obstacle}; \
+             --zero-copy auto copies instead"
+        ))),
+    }
+}
+
+fn denied(call: &str, errno: i32, seccomp: bool) -> String {
+    let by = match (errno, seccomp) {
+        (libc::EPERM | libc::ENOSYS, true) => {
+            "by a seccomp filter: allow splice and vmsplice in it"
+        }
+        (libc::ENOSYS, false) => "this kernel was built without it",
+        _ => "by a security module or the kernel's policy",
+    };
+    format!("{call}(2) is denied ({}), {by}", text(errno))
+}
+
+fn text(errno: i32) -> String {
+    std::io::Error::from_raw_os_error(errno).to_string()
+}
+
+/// Why io_uring cannot be set up, given what the system looks like.
+pub(crate) fn explain(errno: i32, host: &Host) -> StartError {
+    let (major, minor) = host.kernel;
+    let cause = match (errno, host.io_uring_disabled) {
+        (libc::EPERM, Some(setting @ 1..)) => format!(
+            "the sysctl kernel.io_uring_disabled is {setting}; set it to 0, or to 1 with \
+             kernel.io_uring_group naming a group of this user"
+        ),
+        (libc::EPERM | libc::EACCES | libc::ENOSYS, _) if host.seccomp => {
+            "a seccomp filter forbids it (container runtimes do by default); run with a profile \
+             that allows io_uring_setup, io_uring_enter and io_uring_register"
+                .to_owned()
+        }
+        (libc::ENOSYS, _) => {
+            format!("Linux {major}.{minor} was built without it; CONFIG_IO_URING is needed")
+        }
+        (libc::EINVAL, _) if host.kernel < (6, 1) => {
+            format!("Linux {major}.{minor} is too old; 6.1 or later is needed")
+        }
+        (libc::ENOMEM, _) => "its memory cannot be had or locked; free memory, or raise the \
+                              memory lock limit (ulimit -l, LimitMEMLOCK=)"
+            .to_owned(),
+        (libc::EMFILE | libc::ENFILE, _) => {
+            "no descriptor is left; raise the limit (ulimit -n, LimitNOFILE=)".to_owned()
+        }
+        _ => format!("unexpected on Linux {major}.{minor}"),
+    };
+    StartError(format!("cannot set up io_uring: {}: {cause}", text(errno)))
+}
+
+/// What of the system explains a failed set-up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Host {
+    pub(crate) kernel: (u32, u32),
+    pub(crate) io_uring_disabled: Option<u32>,
+    pub(crate) seccomp: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Probe {
+        Probe {
+            kernel: (6, 18),
+            io_uring: Ok(()),
+            io_uring_disabled: Some(0),
+            seccomp: false,
+            splice: Ok(()),
+            vmsplice: Ok(()),
+            pipe_slots: Ok(256),
+            cachestat: Ok(()),
+        }
+    }
+
+    fn auto(probe: &Probe) -> VerbPlan {
+        verb_plan(ZeroCopy::Auto, probe).unwrap()
+    }
+
+    #[test]
+    fn with_everything_there_batches_are_spliced() {
+        assert_eq!(auto(&all()).verb, Verb::Splice);
+    }
+
+    #[test]
+    fn a_denied_splice_or_vmsplice_means_copying_and_names_the_call() {
+        let plan = auto(&Probe { splice: Err(libc::EPERM), seccomp: true, ..all() });
+        assert_eq!(plan.verb, Verb::Copy);
+        assert!(plan.reason.contains("splice(2)") && plan.reason.contains("seccomp"), "{plan:?}");
+        let plan = auto(&Probe { vmsplice: Err(libc::ENOSYS), ..all() });
+        assert_eq!(plan.verb, Verb::Copy);
+        assert!(plan.reason.contains("vmsplice(2)"), "{plan:?}");
+    }
+
+    #[test]
+    fn a_small_pipe_means_copying_and_names_the_sysctl() {
+        for slots in [Ok(16), Err(PipeError::Small { slots: 16 })] {
+            let plan = auto(&Probe { pipe_slots: slots, ..all() });
+            assert_eq!(plan.verb, Verb::Copy);
+            assert!(plan.reason.contains("fs.pipe-user-pages-soft"), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn without_cachestat_batches_are_still_spliced() {
+        let plan = auto(&Probe { cachestat: Err(libc::ENOSYS), ..all() });
+        assert_eq!(plan.verb, Verb::Splice);
+        assert!(plan.reason.contains("no cachestat"), "{plan:?}");
+    }
+
+    #[test]
+    fn what_was_asked_for_is_done_or_refused() {
+        assert_eq!(verb_plan(ZeroCopy::Off, &all()).unwrap().verb, Verb::Copy);
+        assert_eq!(verb_plan(ZeroCopy::Splice, &all()).unwrap().verb, Verb::Splice);
+        let error = verb_plan(ZeroCopy::Splice, &Probe { splice: Err(libc::EPERM), ..all() });
+        assert!(error.unwrap_err().to_string().contains("--zero-copy auto"));
+    }
+
+    #[test]
+    fn a_refused_ring_names_cause_and_cure() {
+        let host = Host { kernel: (6, 18), io_uring_disabled: Some(0), seccomp: false };
+        let cases = [
+            (libc::EPERM, Host { io_uring_disabled: Some(2), ..host }, "kernel.io_uring_disabled"),
+            (libc::EPERM, Host { seccomp: true, ..host }, "seccomp"),
+            (libc::ENOSYS, Host { seccomp: true, ..host }, "seccomp"),
+            (libc::ENOSYS, host, "CONFIG_IO_URING"),
+            (libc::EINVAL, Host { kernel: (5, 15), ..host }, "6.1 or later"),
+            (libc::ENOMEM, host, "ulimit -l"),
+            (libc::EMFILE, host, "ulimit -n"),
+        ];
+        for (errno, host, word) in cases {
+            let error = explain(errno, &host).to_string();
+            assert!(error.contains(word), "{error}");
         }
     }
 }

@@ -337,3 +337,10 @@ pub(crate) fn vmsplice(pipe: BorrowedFd<'_>, slots: &[libc::iovec]) -> Result<us
     // SAFETY: the array is readable for the call; a bad address in it is EFAULT, not a fault.
     check(unsafe { libc::vmsplice(pipe.as_raw_fd(), at, count, libc::SPLICE_F_NONBLOCK as _) })
 }
+
+/// memfd_create(2).
+pub(crate) fn memory_file(name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
+    // SAFETY: the name ends with a NUL.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    check(fd as isize).map(|fd| own(fd as i32))
+}

@@ -24,7 +24,8 @@ use io_uring::{opcode, squeue, types};
 use crate::files::OpenFile;
 use crate::gather::Gather;
 use crate::memory::Mapping;
-use crate::plan::{Plan, StartError};
+use crate::pipe::PipeError;
+use crate::plan::{Probe, StartError, VerbPlan, ZeroCopy, verb_plan};
 use crate::slab::Slab;
 use crate::{
     Batch, Completion, Counters, Failure, File, FileStat, Kernel, KernelError, Op, OpId, Outcome,
@@ -35,6 +36,8 @@ use copy::Scratch;
 use ops::{Work, Working};
 use provided::ProvidedBuffers;
 use ring::Ring;
+
+pub(crate) use ring::try_set_up;
 use sockets::OwnedSocket;
 
 /// Sizes of a kernel; each has a default in [`limits`].
@@ -50,7 +53,9 @@ pub struct UringOptions {
     pub receive_buffers: u16,
     /// Bytes of each.
     pub receive_buffer_bytes: u32,
-    /// Bytes of the pipe; 0: no pipe, every batch is copied.
+    /// Whether batches go by reference.
+    pub zero_copy: ZeroCopy,
+    /// Bytes of the pipe.
     pub pipe_bytes: usize,
     /// Buffers of the copying verb: batches that read at once.
     pub scratch_count: usize,
@@ -66,6 +71,7 @@ impl Default for UringOptions {
             ops_max: limits::OPS_MAX,
             receive_buffers: limits::RECEIVE_BUFFERS,
             receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+            zero_copy: ZeroCopy::Auto,
             pipe_bytes: limits::PIPE_BYTES,
             scratch_count: limits::SCRATCH_COUNT,
             scratch_bytes: limits::SCRATCH_BYTES,
@@ -93,7 +99,7 @@ pub struct UringKernel {
     )]
     spare: Vec<Box<Batch>>,
     gather: Option<Gather>,
-    plan: Plan,
+    plan: VerbPlan,
     scratch: ManuallyDrop<Scratch>,
     /// Closed once the queue holds no entry that names their numbers.
     closing_fds: Vec<OwnedFd>,
@@ -128,14 +134,14 @@ impl UringKernel {
             options.receive_buffer_bytes,
         )?;
         ring.enable()?;
-        let (gather, plan) = Plan::splice(options.pipe_bytes);
+        let (gather, plan) = plan_verb(options)?;
         // SAFETY: all-zero is a valid msghdr.
         let mut datagram_form: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         datagram_form.msg_namelen = crate::address::ADDRESS_BYTES as libc::socklen_t;
-        let wake_fd = sys::eventfd().map_err(StartError::from_errno)?;
+        let wake_fd = sys::eventfd().map_err(errno_at_start)?;
         let scratch = Scratch::new(options.scratch_count, options.scratch_bytes);
         let sink = Mapping::new(limits::DISCARD_STEP_BYTES as usize);
-        let sink = sink.map_err(StartError::from_errno)?;
+        let sink = sink.map_err(errno_at_start)?;
         let ops_max = options.ops_max.min(OPS_LIMIT);
         let mut kernel = UringKernel {
             ring,
@@ -160,8 +166,8 @@ impl UringKernel {
         Ok(kernel)
     }
 
-    /// How batches will be sent, and why.
-    pub fn plan(&self) -> &Plan {
+    /// How batches are sent, and why: the verb to push sends with.
+    pub fn plan(&self) -> &VerbPlan {
         &self.plan
     }
 
@@ -408,6 +414,23 @@ impl Kernel for UringKernel {
             let _ = sys::write(fd.as_fd(), &1u64.to_ne_bytes());
         })
     }
+}
+
+fn errno_at_start(errno: i32) -> StartError {
+    ring::set_up_error(&std::io::Error::from_raw_os_error(errno))
+}
+
+/// The pipe and what goes with it, if batches are to go by reference; and the reason.
+fn plan_verb(options: &UringOptions) -> Result<(Option<Gather>, VerbPlan), StartError> {
+    let mut gather = match options.zero_copy {
+        // The plan does not look at a pipe that nobody asked for.
+        ZeroCopy::Off => Err(PipeError::Small { slots: 0 }),
+        ZeroCopy::Auto | ZeroCopy::Splice => Gather::new(options.pipe_bytes),
+    };
+    let probe = Probe::of_pipe(gather.as_mut().map(Gather::pipe));
+    let plan = verb_plan(options.zero_copy, &probe)?;
+    let gather = if plan.verb == Verb::Splice { gather.ok() } else { None };
+    Ok((gather, plan))
 }
 
 /// A cancellation that answers only when it found nothing.

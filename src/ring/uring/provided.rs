@@ -10,6 +10,8 @@ use crate::memory::Mapping;
 use crate::plan::StartError;
 use crate::{BufferPool, RecvBuffer};
 
+use super::ring::set_up_error;
+
 /// The group's number in entries that select a buffer.
 pub(crate) const GROUP: u16 = 0;
 
@@ -31,14 +33,15 @@ impl ProvidedBuffers {
     ) -> Result<ProvidedBuffers, StartError> {
         let count = count.clamp(1, 1 << 15).next_power_of_two();
         let bytes = usize::from(count) * size_of::<BufRingEntry>();
-        let memory = Mapping::new(bytes).map_err(StartError::from_errno)?;
+        let memory = Mapping::new(bytes)
+            .map_err(|errno| set_up_error(&std::io::Error::from_raw_os_error(errno)))?;
         let entries: *mut BufRingEntry = memory.as_ptr().cast();
         let pool = BufferPool::new(count, buffer_bytes as usize);
         let mut provided = ProvidedBuffers { memory, count, tail: 0, pool };
         // SAFETY: the mapping has `count` zeroed entries, is page-aligned, and lives until Drop,
         // which comes after the ring is gone or its ops are drained.
         unsafe { submitter.register_buf_ring_with_flags(entries as u64, count, GROUP, 0) }
-            .map_err(StartError::from_setup)?;
+            .map_err(|error| set_up_error(&error))?;
         provided.provide();
         Ok(provided)
     }

@@ -9,7 +9,7 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
 use crate::limits::IO_WORKERS;
-use crate::plan::StartError;
+use crate::plan::{Host, StartError, explain};
 use crate::{KernelError, UringOptions};
 
 /// An io_uring used by the one thread that made it.
@@ -30,13 +30,8 @@ pub(crate) struct Ring {
 impl Ring {
     /// The ring with all flags of the plan, or with fewer on older kernels.
     pub(crate) fn new(options: &UringOptions) -> Result<Ring, StartError> {
-        let ring = match build(options, SqArray::Absent) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                build(options, SqArray::Present)
-            }
-            result => result,
-        };
-        let ring = Box::into_raw(Box::new(ring.map_err(StartError::from_setup)?));
+        let ring = build(options).map_err(|error| set_up_error(&error))?;
+        let ring = Box::into_raw(Box::new(ring));
         // SAFETY: the pointer is from Box::into_raw, borrowed once, here, and freed in Drop after
         // the halves are gone.
         let (submitter, sq, cq) = unsafe { &mut *ring }.split();
@@ -79,7 +74,7 @@ impl Ring {
         }
         // Hardening only: a kernel that will not restrict still serves.
         let _ = self.submitter.register_restrictions(&mut restrictions);
-        self.submitter.register_enable_rings().map_err(StartError::from_setup)?;
+        self.submitter.register_enable_rings().map_err(|error| set_up_error(&error))?;
         // Saves a descriptor look-up an enter; since 5.18.
         let _ = self.submitter.register_ring_fd();
         Ok(())
@@ -198,7 +193,17 @@ enum SqArray {
     Present,
 }
 
-fn build(options: &UringOptions, array: SqArray) -> std::io::Result<IoUring> {
+/// All flags, or without the one that is newest.
+fn build(options: &UringOptions) -> std::io::Result<IoUring> {
+    match build_with(options, SqArray::Absent) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            build_with(options, SqArray::Present)
+        }
+        result => result,
+    }
+}
+
+fn build_with(options: &UringOptions, array: SqArray) -> std::io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
         .setup_single_issuer()
@@ -213,4 +218,15 @@ fn build(options: &UringOptions, array: SqArray) -> std::io::Result<IoUring> {
         builder.setup_no_sqarray();
     }
     builder.build(options.sq_entries)
+}
+
+/// Whether a ring can be set up here.
+pub(crate) fn try_set_up() -> Result<(), i32> {
+    let options = UringOptions { sq_entries: 8, cq_entries: 16, ..UringOptions::default() };
+    build(&options).map(drop).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// A failed set-up step, with cause and cure.
+pub(super) fn set_up_error(error: &std::io::Error) -> StartError {
+    explain(error.raw_os_error().unwrap_or(libc::EIO), &Host::of_system())
 }

@@ -1,0 +1,161 @@
+//! What a program asks of the system beside a kernel: limits, cores, times, the page cache.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::limits::PAGE_BYTES;
+use crate::sys;
+
+fn os(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Raises the soft limit of open descriptors to `wanted`, and the hard one if that is allowed;
+/// else to the hard limit. The limit that is now in force.
+pub fn raise_fd_limit(wanted: u64) -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is writable for the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    if limit.rlim_cur >= wanted {
+        return Ok(limit.rlim_cur);
+    }
+    let higher = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+    // SAFETY: `higher` is readable for the call.
+    if check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &higher) }).is_ok() {
+        return Ok(wanted);
+    }
+    let most = libc::rlimit { rlim_cur: limit.rlim_max.min(wanted), rlim_max: limit.rlim_max };
+    // SAFETY: `most` is readable for the call.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &most) })?;
+    Ok(most.rlim_cur)
+}
+
+/// The cores this thread may run on, ascending.
+pub fn affinity() -> io::Result<Vec<usize>> {
+    // SAFETY: all-zero is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is writable for its size.
+    check(unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) })?;
+    let cores = 0..libc::CPU_SETSIZE as usize;
+    // SAFETY: each number is below CPU_SETSIZE.
+    Ok(cores.filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect())
+}
+
+/// Keeps this thread on one core.
+pub fn pin_thread(core: usize) -> io::Result<()> {
+    if core >= libc::CPU_SETSIZE as usize {
+        return Err(os(libc::EINVAL));
+    }
+    // SAFETY: all-zero is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the number is below CPU_SETSIZE.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: `set` is readable for its size.
+    check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) })
+}
+
+fn usage(who: i32) -> io::Result<libc::rusage> {
+    // SAFETY: all-zero is a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is writable for the call.
+    check(unsafe { libc::getrusage(who, &mut usage) })?;
+    Ok(usage)
+}
+
+/// How often this thread gave the core away by itself (it waited: for the ring, or for a disk).
+pub fn thread_voluntary_switches() -> io::Result<u64> {
+    Ok(usage(libc::RUSAGE_THREAD)?.ru_nvcsw.max(0) as u64)
+}
+
+/// Processor time of this process: in our code, and in the kernel on our behalf.
+pub fn process_cpu() -> io::Result<(Duration, Duration)> {
+    let usage = usage(libc::RUSAGE_SELF)?;
+    Ok((duration(usage.ru_utime), duration(usage.ru_stime)))
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::from_secs(time.tv_sec.max(0) as u64)
+        + Duration::from_micros(time.tv_usec.max(0) as u64)
+}
+
+/// net.ipv4.tcp_mem: pages at which TCP is content, under pressure, and refuses memory.
+pub fn tcp_mem_pages() -> io::Result<[u64; 3]> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_mem")?;
+    let mut numbers = text.split_ascii_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next(), numbers.next()) {
+        (Some(Ok(low)), Some(Ok(pressure)), Some(Ok(high))) => Ok([low, pressure, high]),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("net.ipv4.tcp_mem is '{}'; three numbers were expected", text.trim()),
+        )),
+    }
+}
+
+/// Bytes of a page as [`tcp_mem_pages`] and [`cached_pages`] count them.
+pub const fn page_bytes() -> usize {
+    PAGE_BYTES
+}
+
+/// Drops a file's pages from the page cache (POSIX_FADV_DONTNEED), as far as they are clean and
+/// nobody has them mapped or referenced: written ones are synced first. For benchmarks and tests.
+pub fn drop_from_page_cache(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    file.sync_all()?;
+    sys::advise(file.as_fd(), libc::POSIX_FADV_DONTNEED).map_err(os)
+}
+
+/// Pages of a file that are in the page cache, and pages it has (cachestat, Linux 6.5).
+pub fn cached_pages(path: &Path) -> io::Result<(u64, u64)> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let cached = sys::cached_pages(file.as_fd(), 0, size).map_err(os)?;
+    Ok((cached, size.div_ceil(PAGE_BYTES as u64)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_can_be_pinned_to_a_core_of_its_mask() {
+        let core = *affinity().unwrap().last().unwrap();
+        let pinned = std::thread::spawn(move || {
+            pin_thread(core).unwrap();
+            affinity().unwrap()
+        });
+        assert_eq!(pinned.join().unwrap(), [core]);
+        assert!(pin_thread(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn the_descriptor_limit_is_never_lowered() {
+        let now = raise_fd_limit(1).unwrap();
+        assert!(now > 1);
+        assert_eq!(raise_fd_limit(now).unwrap(), now);
+    }
+
+    #[test]
+    fn a_written_file_is_cached_and_can_be_dropped() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![1; 3 * PAGE_BYTES + 1]).unwrap();
+        assert_eq!(cached_pages(file.path()).unwrap(), (4, 4));
+        drop_from_page_cache(file.path()).unwrap();
+        assert_eq!(cached_pages(file.path()).unwrap(), (0, 4));
+    }
+
+    #[test]
+    fn times_and_memory_limits_are_read() {
+        let (user, system) = process_cpu().unwrap();
+        assert!(user + system > Duration::ZERO);
+        let [low, pressure, high] = tcp_mem_pages().unwrap();
+        assert!(low <= pressure && pressure <= high);
+        thread_voluntary_switches().unwrap();
+    }
+}
