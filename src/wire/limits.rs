@@ -1,12 +1,12 @@
 //! Every bound of the protocols, with its unit and its reason.
 
-/// Bytes of a frame behind its length prefix, whatever its kind. The longest legal one is the
-/// bitfield of a torrent with eight million pieces; beyond it a peer only wastes our time.
+/// Bytes of a frame behind its length prefix, whatever its kind. The longest that we know is the
+/// bitfield of the largest torrent, a quarter of this; the rest is for extensions to be skipped.
 pub const FRAME_BYTES_MAX: u32 = 1024 * 1024;
 
 /// Bytes one request may ask for. BEP 3 names 16 KiB and closes above; clients that tune for
 /// fast links ask for up to 128 KiB, and a block of that size still fits one batch.
-pub const REQUEST_BYTES_MAX: u32 = 128 * 1024;
+pub const REQUEST_BYTES_MAX: u32 = ringseed_meta::limits::BLOCK_BYTES_MAX;
 
 /// Requests of one peer that wait for us, told to it as `reqq` (BEP 10). Blocks of 16 KiB make
 /// 16 MiB under way, which fills 1 Gbit/s over 130 ms; the queue then costs 12 KiB.
@@ -39,8 +39,8 @@ pub const METADATA_PIECE_BYTES: u32 = 16 * 1024;
 /// proposes "the number of pieces of metadata times a factor").
 pub const METADATA_ROUNDS_MAX: u32 = 3;
 
-/// Hashes of the base layer in one hash request (BEP 52: "SHOULD NOT be greater than 512").
-pub const HASHES_MAX: u32 = 512;
+/// Hashes of the base layer in one hashes message, as many as we would ask for or serve.
+pub const HASHES_MAX: u32 = ringseed_meta::limits::HASHES_PER_REQUEST_MAX;
 
 /// Layers of a file's hash tree above its leaves: 2^32 blocks of 16 KiB are 64 TiB, more than
 /// the `index` of a hash request can name.
@@ -99,6 +99,7 @@ pub const URL_DATA_BYTES_MAX: usize = 2040;
 /// Bytes of a UDP tracker packet that we read: 200 IPv6 peers in an answer take 3,620.
 pub const UDP_PACKET_BYTES_MAX: usize = 4096;
 
+const _: () = assert!(ringseed_meta::limits::PIECES_MAX / 8 < FRAME_BYTES_MAX);
 const _: () = assert!(REQUEST_BYTES_MAX + 9 <= FRAME_BYTES_MAX);
 const _: () = assert!(EXTENDED_HANDSHAKE_BYTES_MAX + 2 <= FRAME_BYTES_MAX);
 const _: () = assert!(48 + (HASHES_MAX + HASH_LAYERS_MAX) * 32 < FRAME_BYTES_MAX);

@@ -4,7 +4,7 @@
 //! Writers append to a buffer that grows, such as `Vec<u8>` or `BytesMut`.
 
 use bytes::BufMut;
-use ringseed_meta::{BlockRef, PieceIndex};
+use ringseed_meta::{BlockRef, PieceIndex, merkle};
 
 use crate::hashes::HashRequest;
 
@@ -238,7 +238,7 @@ pub fn write_hash_request(out: &mut impl BufMut, request: &HashRequest) {
 }
 
 /// Appends a hashes message: those of the base layer, then the uncles towards the root.
-pub fn write_hashes(out: &mut impl BufMut, request: &HashRequest, hashes: &[[u8; 32]]) {
+pub fn write_hashes(out: &mut impl BufMut, request: &HashRequest, hashes: &[merkle::Hash]) {
     out.put_u32(frame_bytes(hashes.len().saturating_mul(32), 49));
     out.put_u8(id::HASHES);
     request.write(out);

@@ -19,7 +19,8 @@ mod event;
 mod inbound;
 mod judge;
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "made by the tests")]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "test values")]
+#[allow(clippy::cast_possible_truncation, reason = "test values")]
 mod tests;
 
 pub use crate::pieces::PieceMemory;
