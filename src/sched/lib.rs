@@ -65,7 +65,7 @@ pub mod limits {
 
     /// A host without an address of a family is asked again after this long: names get IPv6
     /// addresses seldom.
-    pub const ABSENT_RETRY: Duration = Duration::from_secs(3600);
+    pub const ABSENT_RETRY: Duration = Duration::from_secs(1800);
 
     /// So many announces without an answer in a row, and a host counts as down.
     pub const DOWN_AFTER_SILENT: u8 = 3;

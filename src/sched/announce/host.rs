@@ -105,10 +105,7 @@ impl Host {
     pub(super) fn answered(&mut self, options: &Options) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.silent_in_row = 0;
-        self.window = match self.health {
-            Health::Down { .. } => 1,
-            Health::Up => (self.window + 1).min(options.concurrency_per_host.max(1)),
-        };
+        self.window = (self.window + 1).min(options.concurrency_per_host.max(1));
         self.health = Health::Up;
     }
 

@@ -139,3 +139,11 @@ fn a_worker_that_is_not_there_has_no_share() {
     assert_eq!(share(10, &[], 0), 0);
     assert_eq!(share(3, &[0, 0], 0), 2);
 }
+
+#[test]
+fn of_equal_claims_to_the_last_slot_the_first_worker_has_it() {
+    let shares = |total| [0, 1, 2].map(|mine| share(total, &[2, 2, 2], mine));
+    assert_eq!(shares(1), [1, 0, 0]);
+    assert_eq!(shares(2), [1, 1, 0]);
+    assert_eq!(shares(5), [2, 2, 1]);
+}
