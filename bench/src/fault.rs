@@ -8,8 +8,8 @@ use ringseed_meta::{BlockRef, InfoHash};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Fault {
     /// Not a BitTorrent handshake.
-    #[error("the handshake begins with {}; '13' and 'BitTorrent protocol' are needed", hex(.0))]
-    Protocol(Box<[u8]>),
+    #[error(transparent)]
+    Handshake(#[from] ringseed_wire::ProtocolError),
     /// Another torrent.
     #[error("the handshake answers infohash {answered}; {asked} was asked for")]
     InfoHash {

@@ -4,10 +4,13 @@
 use std::collections::VecDeque;
 
 use ringseed_meta::{BlockRef, InfoHash, Instant, PieceIndex};
+use ringseed_wire::Handshake;
+use ringseed_wire::handshake::HANDSHAKE_BYTES;
+use ringseed_wire::message::{self, id};
 
 use crate::fault::Fault;
-use crate::frames::{self, Greeting, id};
-use crate::limits::{FRAME_BYTES_MAX, SCRATCH_BYTES};
+use crate::frames;
+use crate::limits::{FRAME_BYTES_MAX, HEAD_BYTES_MAX, SCRATCH_BYTES};
 use crate::order::Blocks;
 use crate::tally::Tally;
 
@@ -50,7 +53,7 @@ pub struct Leecher {
     outstanding: VecDeque<Outstanding>,
     phase: Phase,
     /// The beginning of a handshake, header or small body that has not arrived in full.
-    carry: [u8; frames::HANDSHAKE_BYTES],
+    carry: [u8; HEAD_BYTES_MAX],
     carried: usize,
     /// Pieces that a bitfield in arrival has named so far.
     pieces_named: u32,
@@ -73,7 +76,7 @@ impl Leecher {
             depth,
             outstanding: VecDeque::with_capacity(depth),
             phase: Phase::Handshake,
-            carry: [0; frames::HANDSHAKE_BYTES],
+            carry: [0; HEAD_BYTES_MAX],
             carried: 0,
             pieces_named: 0,
             choked: true,
@@ -103,7 +106,7 @@ impl Leecher {
     #[inline]
     pub fn need(&self) -> Need {
         match self.phase {
-            Phase::Handshake => Need::Read(frames::HANDSHAKE_BYTES - self.carried),
+            Phase::Handshake => Need::Read(HANDSHAKE_BYTES - self.carried),
             Phase::Header => Need::Read(frames::PIECE_HEADER_BYTES - self.carried),
             Phase::Payload { left, .. } => Need::Discard(left as usize),
             Phase::Body { id: id::BITFIELD | id::REJECT, left } => {
@@ -117,7 +120,7 @@ impl Leecher {
     pub fn ask(&mut self, now: Instant, out: &mut Vec<u8>) {
         while !self.choked && self.in_flight() < self.depth {
             let block = self.blocks.next_block();
-            frames::push_request(out, block);
+            message::write_request(out, block);
             self.outstanding.push_back(Outstanding { block, since: now });
         }
     }
@@ -190,13 +193,13 @@ impl Leecher {
     }
 
     fn on_handshake_bytes(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
-        let taken = self.fill(bytes, frames::HANDSHAKE_BYTES);
-        if self.carried == frames::HANDSHAKE_BYTES {
-            let Greeting { info_hash, fast } = frames::parse_handshake(&self.carry)?;
-            if info_hash != self.info_hash {
-                return Err(Fault::InfoHash { asked: self.info_hash, answered: info_hash });
+        let taken = self.fill(bytes, HANDSHAKE_BYTES);
+        if let Some(answer) = Handshake::parse(&self.carry[..self.carried])? {
+            if answer.info_hash != self.info_hash {
+                let (asked, answered) = (self.info_hash, answer.info_hash);
+                return Err(Fault::InfoHash { asked, answered });
             }
-            self.fast = fast;
+            self.fast = answer.features.fast;
             self.carried = 0;
             self.phase = Phase::Header;
         }

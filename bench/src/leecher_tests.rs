@@ -23,7 +23,7 @@ fn frame(id: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fn handshake() -> Vec<u8> {
-    frames::opening(NAME, PeerId([1; 20]))[..frames::HANDSHAKE_BYTES].to_vec()
+    frames::opening(NAME, PeerId([1; 20]))[..HANDSHAKE_BYTES].to_vec()
 }
 
 /// Requests are written as 4 bytes of length, the id, and what a reject has for a body.
@@ -205,7 +205,7 @@ fn a_seeder_that_cannot_be_measured_is_named_as_such() {
     let fault = feed_whole(&mut leecher(1), &other, &mut Tally::new()).unwrap_err();
     assert!(matches!(fault, Fault::InfoHash { .. }));
     let fault = feed_whole(&mut leecher(1), &[b'H'; 68], &mut Tally::new()).unwrap_err();
-    assert!(fault.to_string().starts_with("the handshake begins with 4848"), "{fault}");
+    assert!(matches!(fault, Fault::Handshake(_)), "{fault}");
 }
 
 #[test]

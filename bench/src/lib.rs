@@ -5,24 +5,39 @@
 //! common code would mean common bugs.
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod clock;
 pub mod cpu;
 pub mod fault;
+pub mod flood;
 pub mod frames;
 pub mod leecher;
 pub mod order;
+pub mod report;
+pub mod run;
 pub mod tally;
 pub mod target;
 
 /// Bounds of this room.
 pub mod limits {
-    /// Bytes of a block: what clients ask for, and what seeders are sure to serve
-    ///
-    pub const BLOCK_BYTES: u32 = 1 << 14;
+    /// Bytes kept of a frame whose head is split: a handshake is the longest.
+    pub const HEAD_BYTES_MAX: usize = ringseed_wire::handshake::HANDSHAKE_BYTES;
     /// Bytes of a frame other than a piece: the bitfield of 8 million pieces. Longer means that the
     /// stream is out of step.
     pub const FRAME_BYTES_MAX: u32 = 1 << 20;
     /// Bytes of control frames read at once: a page.
     pub const SCRATCH_BYTES: usize = 4096;
+    /// Connections of a run. The ring has a bounded op table, and a source port a number of 16 bits.
+    pub const CONNECTIONS_MAX: u32 = 10_000;
+    /// Descriptors beside the connections': rings, pipes, /proc and the standard streams.
+    pub const DESCRIPTORS_BESIDE: u64 = 64;
+    /// Requests outstanding on a connection: a 1 GiB/s path of 32 ms.
+    pub const DEPTH_MAX: u32 = 2_048;
+    /// Connections of a thread that are being made at once: below the shortest listen backlog (5 to
+    /// 128 in programs of old) times a few, so that no SYN waits a second to be sent again.
+    pub const CONNECTING_MAX: u32 = 32;
+    /// Milliseconds that a thread waits before it looks at the schedule again.
+    pub const TURN_WAIT_MS: u64 = 10;
     /// Microseconds of latency that are told apart: 100 s. Longer ones count as this.
     pub const LATENCY_US_MAX: u64 = 100_000_000;
 }

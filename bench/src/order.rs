@@ -1,8 +1,8 @@
 //! Which block a connection asks for next. Pure; a seed gives the same load again.
 
+use ringseed_meta::limits::BLOCK_BYTES;
 use ringseed_meta::{BlockRef, PieceIndex};
 
-use crate::limits::BLOCK_BYTES;
 use crate::target::Pieces;
 
 /// In which order a connection walks the pieces. Blocks within a piece are always asked in order,

@@ -3,23 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ringseed_meta::{InfoHash, PieceIndex};
-
-use crate::limits::BLOCK_BYTES;
+use ringseed_meta::limits::{BLOCK_BYTES, PIECES_MAX};
+use ringseed_meta::{Geometry, InfoHash, PieceIndex};
 
 /// Why a target cannot be asked for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// BEP 3 and BEP 52 leave piece lengths open; below a block they make no sense here.
-    #[error("piece length {0}: a power of two of at least 16384 is needed")]
-    PieceLength(u32),
     /// Nothing to ask for.
-    #[error("the torrent has no bytes")]
-    Empty,
-    /// BEP 3 names a piece by 32 bits.
-    #[error(
-        "{0} pieces are more than a request can name (4294967295): give a larger --piece-length"
-    )]
+    #[error("{total_bytes} bytes in pieces of {piece_bytes}: neither may be 0")]
+    Empty {
+        /// Bytes of a piece.
+        piece_bytes: u32,
+        /// Bytes of all.
+        total_bytes: u64,
+    },
+    /// More than any torrent has.
+    #[error("{0} pieces; a torrent has at most {PIECES_MAX}: give a larger --piece-length")]
     TooManyPieces(u64),
     /// Not 20 bytes in hexadecimal.
     #[error("infohash '{0}': 40 hexadecimal digits are needed")]
@@ -38,31 +37,28 @@ pub struct Pieces {
 impl Pieces {
     /// Pieces of `piece_bytes` each over `total_bytes`, the last one shorter where that leaves a rest.
     pub fn even(piece_bytes: u32, total_bytes: u64) -> Result<Pieces, TargetError> {
-        Pieces::of_files(piece_bytes, [total_bytes])
+        if piece_bytes == 0 || total_bytes == 0 {
+            return Err(TargetError::Empty { piece_bytes, total_bytes });
+        }
+        let count = total_bytes.div_ceil(u64::from(piece_bytes));
+        let count = u32::try_from(count).ok().filter(|count| *count <= PIECES_MAX);
+        let Some(count) = count else {
+            return Err(TargetError::TooManyPieces(total_bytes.div_ceil(u64::from(piece_bytes))));
+        };
+        let rest = (total_bytes % u64::from(piece_bytes)) as u32;
+        let short = (rest > 0).then_some((count - 1, rest)).into_iter().collect();
+        Ok(Pieces { piece_bytes, count, short: Arc::new(short) })
     }
 
-    /// Pieces as BEP 52 lays them: each file begins a piece of its own.
-    pub fn of_files(
-        piece_bytes: u32,
-        files: impl IntoIterator<Item = u64>,
-    ) -> Result<Pieces, TargetError> {
-        if !piece_bytes.is_power_of_two() || piece_bytes < BLOCK_BYTES {
-            return Err(TargetError::PieceLength(piece_bytes));
+    /// The pieces of a torrent.
+    pub fn of(geometry: &Geometry) -> Result<Pieces, TargetError> {
+        let (piece_bytes, count) = (geometry.piece_length(), geometry.piece_count());
+        if piece_bytes == 0 || count == 0 {
+            return Err(TargetError::Empty { piece_bytes, total_bytes: geometry.total_bytes() });
         }
-        let (mut count, mut short) = (0_u64, BTreeMap::new());
-        for file_bytes in files {
-            count += file_bytes.div_ceil(u64::from(piece_bytes));
-            let last = u32::try_from(count.saturating_sub(1))
-                .map_err(|_| TargetError::TooManyPieces(count))?;
-            let rest = (file_bytes % u64::from(piece_bytes)) as u32;
-            if rest > 0 {
-                short.insert(last, rest);
-            }
-        }
-        let count = u32::try_from(count).map_err(|_| TargetError::TooManyPieces(count))?;
-        if count == 0 {
-            return Err(TargetError::Empty);
-        }
+        let lengths =
+            (0..count).filter_map(|piece| Some((piece, geometry.piece_bytes(PieceIndex(piece))?)));
+        let short = lengths.filter(|(_, length)| *length < piece_bytes).collect();
         Ok(Pieces { piece_bytes, count, short: Arc::new(short) })
     }
 
@@ -112,20 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn files_of_a_v2_torrent_begin_pieces_of_their_own() {
-        let pieces = Pieces::of_files(1 << 15, [1, 0, 1 << 15, (1 << 15) + 5]).unwrap();
-        let lengths: Vec<u32> = (0..pieces.count()).map(|p| pieces.length(PieceIndex(p))).collect();
-        assert_eq!(lengths, [1, 1 << 15, 1 << 15, 5]);
-        assert_eq!(pieces.block_count(), 6);
-    }
-
-    #[test]
     fn impossible_targets_are_refused_with_their_numbers() {
-        assert_eq!(Pieces::even(0, 5).unwrap_err(), TargetError::PieceLength(0));
-        assert_eq!(Pieces::even(8192, 5).unwrap_err(), TargetError::PieceLength(8192));
-        assert_eq!(Pieces::even(1 << 14, 0).unwrap_err(), TargetError::Empty);
-        let many = Pieces::even(1 << 14, u64::MAX).unwrap_err();
-        assert_eq!(many, TargetError::TooManyPieces(1 << 50));
+        let empty = |piece_bytes, total_bytes| TargetError::Empty { piece_bytes, total_bytes };
+        assert_eq!(Pieces::even(0, 5).unwrap_err(), empty(0, 5));
+        assert_eq!(Pieces::even(1 << 14, 0).unwrap_err(), empty(1 << 14, 0));
+        let many = Pieces::even(1 << 14, 1 << 40).unwrap_err();
+        assert_eq!(many, TargetError::TooManyPieces(1 << 26));
     }
 
     #[test]
