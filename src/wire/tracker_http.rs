@@ -4,7 +4,7 @@
 mod answer;
 mod query;
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "made by the tests")]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "test values")]
 mod tests;
 mod write;
 

@@ -14,7 +14,7 @@ use crate::tracker::{AnnounceEvent, AnnounceRequest};
 
 mod response;
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "made by the tests")]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "test values")]
 mod tests;
 
 pub use response::{
