@@ -117,7 +117,7 @@ impl Threads {
             match self.told.recv_timeout(left) {
                 Ok(Note::Unchoked) => self.unchoked += 1,
                 Ok(Note::Lost) => self.lost += 1,
-                Ok(Note::Ended(Box::new(outcomes))) => self.ended.push((*outcomes)?),
+                Ok(Note::Ended(outcomes)) => self.ended.push((*outcomes)?),
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
                 // All threads are at their end: a moment before ours.
                 Err(RecvTimeoutError::Disconnected) if self.ended.len() == self.count => {
