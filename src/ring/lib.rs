@@ -8,6 +8,8 @@ mod address;
 mod arena;
 mod batch;
 mod buffers;
+#[cfg(test)]
+mod contract;
 mod counters;
 mod files;
 mod gather;

@@ -439,4 +439,6 @@ fn cancel_entry(user_data: u64) -> squeue::Entry {
 }
 
 #[cfg(test)]
+mod send_tests;
+#[cfg(test)]
 mod tests;

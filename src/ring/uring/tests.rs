@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 
-fn small() -> UringOptions {
+pub(super) fn small() -> UringOptions {
     UringOptions { sq_entries: 64, cq_entries: 512, ops_max: 256, ..UringOptions::default() }
 }
 
@@ -17,7 +17,7 @@ fn listen(kernel: &mut UringKernel) -> (Socket, SocketAddr) {
 }
 
 /// The next completion; waits at most ten seconds.
-fn next(kernel: &mut UringKernel) -> Completion {
+pub(super) fn next(kernel: &mut UringKernel) -> Completion {
     for _ in 0..100 {
         if let Some(completion) = kernel.next() {
             return completion;
@@ -27,7 +27,7 @@ fn next(kernel: &mut UringKernel) -> Completion {
     panic!("no completion within ten seconds");
 }
 
-fn accept(kernel: &mut UringKernel) -> (Socket, TcpStream) {
+pub(super) fn accept(kernel: &mut UringKernel) -> (Socket, TcpStream) {
     let (listener, address) = listen(kernel);
     kernel.push(Op::Accept { listener }, Token(1)).unwrap();
     kernel.enter(Wait::No).unwrap();
