@@ -209,3 +209,103 @@ fn write_extended(out: &mut impl BufMut, id: u8, dict: &[u8], data: &[u8]) {
     out.put_slice(dict);
     out.put_slice(data);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The dictionary of the one message in `out`.
+    fn dict(out: &[u8]) -> &[u8] {
+        out.get(6..).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_example_of_bep_10_is_read() {
+        let dict = b"d1:md11:LT_metadatai1e6:\xb5T_PEXi2ee1:pi6881e1:v13:\xc2\xb5Torrent 1.2e";
+        let read = ExtendedHandshake::parse(dict).unwrap();
+        let expected = ExtendedHandshake {
+            client: "µTorrent 1.2".to_string(),
+            port: Some(6881),
+            ..ExtendedHandshake::default()
+        };
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn values_of_the_wrong_kind_count_as_absent() {
+        let dict = b"d1:mle13:metadata_sizei-5e1:p3:abc4:reqqi99999999999e11:upload_only1:1\
+            1:vi7e6:yourip5:abcdee";
+        assert_eq!(ExtendedHandshake::parse(dict), Ok(ExtendedHandshake::default()));
+        let named = b"d1:md11:ut_metadatai256ee1:pi0ee";
+        assert_eq!(ExtendedHandshake::parse(named), Ok(ExtendedHandshake::default()));
+    }
+
+    #[test]
+    fn a_client_name_is_made_safe_and_cut() {
+        let client = |name: &str| {
+            let mut out = Vec::new();
+            let written = ExtendedHandshake { client: name.to_string(), ..Default::default() };
+            written.write(&mut out);
+            ExtendedHandshake::parse(dict(&out)).unwrap().client
+        };
+        assert_eq!(client("a\x1b[31m\r\nb"), "a[31mb");
+        assert_eq!(client(&"ä".repeat(60)).chars().count(), 32);
+    }
+
+    #[test]
+    fn metadata_messages_are_those_of_bep_9() {
+        let written = |message: MetadataMessage, data: &[u8]| {
+            let mut out = Vec::new();
+            message.write(&mut out, 3, data);
+            out
+        };
+        let request = written(MetadataMessage::Request { piece: 0 }, &[]);
+        assert_eq!(request, b"\x00\x00\x00\x1b\x14\x03d8:msg_typei0e5:piecei0ee");
+        let data = written(MetadataMessage::Data { piece: 0, total_bytes: 34256 }, b"xxx");
+        assert_eq!(dict(&data), b"d8:msg_typei1e5:piecei0e10:total_sizei34256eexxx");
+        let reject = written(MetadataMessage::Reject { piece: 0 }, &[]);
+        assert_eq!(dict(&reject), b"d8:msg_typei2e5:piecei0ee");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            client in "[ -~]{0,64}", port in prop::option::of(1u16..), numbers: [Option<u32>; 2],
+            your_ip: Option<IpAddr>, upload_only: bool, metadata_id: Option<u8>,
+        ) {
+            let [requests_max, metadata_bytes] = numbers;
+            let handshake = ExtendedHandshake {
+                client, port, requests_max, your_ip, metadata_bytes, upload_only, metadata_id,
+            };
+            let mut out = Vec::new();
+            handshake.write(&mut out);
+            prop_assert_eq!(ExtendedHandshake::parse(dict(&out)), Ok(handshake));
+        }
+
+        #[test]
+        fn metadata_messages_come_through(piece: u32, total_bytes: u32) {
+            let all = [
+                MetadataMessage::Request { piece },
+                MetadataMessage::Data { piece, total_bytes },
+                MetadataMessage::Reject { piece },
+                MetadataMessage::Unknown,
+            ];
+            for message in all {
+                let mut out = Vec::new();
+                message.write(&mut out, 1, &[]);
+                prop_assert_eq!(MetadataMessage::parse(dict(&out)), Ok(message));
+            }
+        }
+
+        #[test]
+        fn arbitrary_dictionaries_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = ExtendedHandshake::parse(&bytes);
+            let _ = MetadataMessage::parse(&bytes);
+        }
+    }
+}

@@ -113,6 +113,11 @@ impl FrameReader {
         self.carry.len()
     }
 
+    /// Whether all bytes taken made whole frames.
+    pub fn is_between_frames(&self) -> bool {
+        self.body_left == 0 && (self.carry.is_empty() || self.is_used)
+    }
+
     fn through_carry<'a>(
         &'a mut self,
         rest: &'a [u8],
@@ -174,5 +179,62 @@ fn frame(message: Message, head: &[u8]) -> Frame<'_> {
             Frame::Extended { id, dict, body_bytes: bytes }
         }
         _ => Frame::Message(message),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "test values")]
+mod tests {
+    use std::string::ToString;
+    use std::vec;
+
+    use super::*;
+    use crate::ExtendedHandshake;
+
+    const ANY: FrameLimits = FrameLimits { bitfield_bytes: None };
+
+    fn next(reader: &mut FrameReader, bytes: &[u8]) -> Vec<std::string::String> {
+        let (mut lines, mut at) = (Vec::new(), 0);
+        while let Some(frame) = reader.next(bytes, &mut at, ANY).unwrap() {
+            lines.push(frame.to_string());
+        }
+        assert_eq!(at, bytes.len());
+        lines
+    }
+
+    #[test]
+    fn a_frame_that_lies_whole_in_a_slice_is_not_copied() {
+        let mut reader = FrameReader::new();
+        let mut bytes = Vec::new();
+        ExtendedHandshake::default().write(&mut bytes);
+        message::write_have(&mut bytes, ringseed_meta::PieceIndex(7));
+        assert_eq!(next(&mut reader, &bytes), ["extended 0 d1:mdee", "have 7"]);
+        assert_eq!(reader.carry.capacity(), 0);
+    }
+
+    #[test]
+    fn the_carry_of_a_large_message_is_given_back() {
+        let client = "x".repeat(4000);
+        let mut bytes = Vec::new();
+        ExtendedHandshake { client, ..ExtendedHandshake::default() }.write(&mut bytes);
+        let (first, second) = bytes.split_at(2000);
+        let mut reader = FrameReader::new();
+        assert!(next(&mut reader, first).is_empty());
+        assert_eq!(reader.carried_bytes(), 2000);
+        assert!(!reader.is_between_frames());
+        assert_eq!(next(&mut reader, second).len(), 1);
+        assert!(reader.is_between_frames());
+        assert!(reader.carry.capacity() <= limits::CARRY_KEPT_BYTES);
+    }
+
+    #[test]
+    fn a_body_is_named_by_its_place_in_each_slice() {
+        let mut reader = FrameReader::new();
+        let bytes = [vec![0, 0, 0, 6, 77, 1, 2], vec![3, 4, 5], vec![0, 0, 0, 0]].concat();
+        assert_eq!(
+            next(&mut reader, &bytes[..7]),
+            ["unknown 77 of 5 bytes", "  2 bytes at 0, 3 left"]
+        );
+        assert_eq!(next(&mut reader, &bytes[7..]), ["  3 bytes at 2, 0 left", "keep-alive"]);
     }
 }

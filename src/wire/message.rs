@@ -9,6 +9,11 @@ use ringseed_meta::{BlockRef, PieceIndex, merkle};
 use crate::hashes::HashRequest;
 
 mod head;
+mod print;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "test values")]
+mod tests;
+
 pub use head::FrameLimits;
 pub(crate) use head::{Head, head};
 
