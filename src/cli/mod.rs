@@ -2,6 +2,7 @@
 
 mod check;
 mod create;
+mod seed;
 mod show;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ enum Command {
     Create(create::Arguments),
     Show(show::Arguments),
     Check(check::Arguments),
+    Seed(seed::Arguments),
 }
 
 /// Runs the command that the arguments name. Errors go to stderr in one line, cause and cure;
@@ -30,6 +32,7 @@ pub fn main() -> ExitCode {
         Command::Create(arguments) => create::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Seed(arguments) => seed::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("ringseed: {error:#}");

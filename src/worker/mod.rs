@@ -16,8 +16,8 @@ pub mod mailbox;
 mod receiving;
 mod seeder;
 mod sending;
-mod slots;
-// pub mod thread;
+pub mod slots;
+pub mod thread;
 mod token;
 
 use std::cmp::Reverse;

@@ -31,6 +31,7 @@ pub fn run(
         Ok(prepared) => prepared,
         Err(error) => return started(Err(error)),
     };
+    let options = Options { verb: kernel.plan().verb, ..options };
     started(Ok(Started { waker: kernel.waker(), plan: kernel.plan().reason.clone() }));
     let (mailbox, counters, notify) =
         (shared.mailbox.clone(), shared.counters.clone(), shared.notify.clone());
@@ -56,23 +57,25 @@ fn prepare(
     Ok((kernel, listeners))
 }
 
-fn turn_until_stopped(
-    mut worker: Worker<UringKernel>,
-    counters: &Counters,
-) -> Result<(), String> {
+fn turn_until_stopped(mut worker: Worker<UringKernel>, counters: &Counters) -> Result<(), String> {
     let start = clock();
-    let mut left = system::thread_voluntary_switches();
+    let mut left = switches();
     loop {
         let now = Instant::from_us(start.elapsed().as_micros() as u64);
         let wait = worker.turn(now);
         if worker.is_stopped() {
             return Ok(());
         }
-        let entered = system::thread_voluntary_switches();
+        let entered = switches();
         counters.voluntary_switches.add(entered.saturating_sub(left));
         worker.kernel().enter(wait).map_err(|error| error.to_string())?;
-        left = system::thread_voluntary_switches();
+        left = switches();
     }
+}
+
+/// A thread that cannot be asked counts nothing.
+fn switches() -> u64 {
+    system::thread_voluntary_switches().unwrap_or(0)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where a worker reads the clock")]

@@ -1,0 +1,124 @@
+//! `ringseed seed`.
+
+mod people;
+mod programs;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ringseed_ring::ZeroCopy;
+use ringseed_sched::choke::Slots;
+
+use crate::service::{self, Ending, Options, limits};
+
+/// Serves torrents, folders of them, or plain data to BitTorrent clients.
+///
+/// PATH is a .torrent file, a folder of .torrent files, or plain data. For plain data the torrent
+/// is made and kept in the state folder, and unless trackers are named, a tracker starts beside
+/// the seeder. Data is verified first unless it has not changed since the last time.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// What to seed: .torrent files, folders of them, or data.
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// The folder that the data of .torrent files is in [default: where the .torrent file is].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Accept peers here; repeatable; port 0 picks a free one [default: port 6881 of all addresses].
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Vec<SocketAddr>,
+    /// Worker threads, each pinned to a core [default: every core this process may use].
+    #[arg(long, value_name = "N")]
+    cores: Option<usize>,
+    /// Upload slots of each torrent; 0: unlimited.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    slots: u32,
+    /// Seed without verifying the data first.
+    #[arg(long)]
+    trust: bool,
+    /// Announce to this tracker, beside those that .torrent files name; repeatable. Without it
+    /// the embedded tracker serves torrents that name none.
+    #[arg(long, value_name = "URL")]
+    tracker: Vec<String>,
+    /// Where made torrents and verification records are kept [default:
+    /// $XDG_STATE_HOME/ringseed or ~/.local/state/ringseed].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// How blocks reach the socket: by reference where that works, by reference or not at all,
+    /// or copied (for data that is edited in place).
+    #[arg(long, value_name = "VERB", value_enum, default_value_t = ZeroCopyArgument::Auto)]
+    zero_copy: ZeroCopyArgument,
+    /// TCP congestion control of peers' connections [default: the system's].
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
+    /// Connections in all.
+    #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_MAX,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    connections: u32,
+    /// Connections of one address (of an IPv6 /64); 0: no limit.
+    #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_PER_ADDRESS_MAX)]
+    connections_per_address: u32,
+    /// Where the embedded tracker listens, when it is needed.
+    #[arg(long, value_name = "ADDR:PORT",
+          default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, limits::TRACKER_PORT)))]
+    tracker_listen: SocketAddr,
+    /// The address in announce URLs of the embedded tracker [default: that of the default route].
+    #[arg(long, value_name = "ADDR")]
+    announce_host: Option<IpAddr>,
+    /// Tell what happens as JSON, an object a line, on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ZeroCopyArgument {
+    Auto,
+    Splice,
+    Off,
+}
+
+impl Arguments {
+    fn options(&self) -> Options {
+        Options {
+            paths: self.paths.clone(),
+            data: self.data.clone(),
+            listen: self.listen.clone(),
+            cores: self.cores,
+            slots: match self.slots {
+                0 => Slots::Unlimited,
+                slots => Slots::Limited(slots),
+            },
+            trust: self.trust,
+            trackers: self.tracker.clone(),
+            state_dir: self.state_dir.clone(),
+            zero_copy: match self.zero_copy {
+                ZeroCopyArgument::Auto => ZeroCopy::Auto,
+                ZeroCopyArgument::Splice => ZeroCopy::Splice,
+                ZeroCopyArgument::Off => ZeroCopy::Off,
+            },
+            congestion: self.congestion.clone(),
+            connections_max: self.connections,
+            connections_per_address_max: self.connections_per_address,
+            tracker_listen: self.tracker_listen,
+            announce_host: self.announce_host,
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let options = arguments.options();
+    let ending = if arguments.json {
+        let mut voice = programs::Voice::default();
+        service::run(&options, &mut |event| voice.tell(&event))
+    } else {
+        let mut voice = people::Voice::new(options.paths.len());
+        let ending = service::run(&options, &mut |event| voice.tell(event));
+        voice.end();
+        ending
+    };
+    Ok(match ending? {
+        Ending::Clean => ExitCode::SUCCESS,
+        Ending::DataFaults => ExitCode::from(1),
+    })
+}

@@ -1,0 +1,133 @@
+//! What `ringseed seed` prints for people: what is seeded and where, then one live line.
+
+use std::io::IsTerminal;
+
+use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::service::{Event, Hashing, Rate, TorrentReady};
+
+/// Torrents that are printed in full; of more only the number is told.
+const TORRENTS_SHOWN_MAX: u64 = 10;
+
+/// Seconds between two lines of the rate where there is no terminal to draw on.
+const PLAIN_LINE_S: u64 = 10;
+
+/// The terminal, or the log.
+pub(super) struct Voice {
+    line: ProgressBar,
+    is_terminal: bool,
+    shown: u64,
+    seconds: u64,
+    last: Rate,
+}
+
+impl Voice {
+    pub(super) fn new(_paths: usize) -> Voice {
+        let is_terminal = std::io::stderr().is_terminal();
+        let target = match is_terminal {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let line = ProgressBar::with_draw_target(None, target);
+        line.set_style(
+            ProgressStyle::with_template("{msg}").unwrap_or(ProgressStyle::default_bar()),
+        );
+        Voice { line, is_terminal, shown: 0, seconds: 0, last: Rate::default() }
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        match event {
+            Event::Listening { addresses, trackers, plan } => {
+                for address in addresses {
+                    self.say(&format!("accepting peers on {address}"));
+                }
+                for tracker in trackers {
+                    self.say(&format!("embedded tracker {tracker}"));
+                }
+                self.say(&plan);
+            }
+            Event::Hashing { what, progress } => self.hashing(&what, progress),
+            Event::Torrent(torrent) => self.torrent(&torrent),
+            Event::Ready { seeding, failed } => {
+                let failed = match failed {
+                    0 => String::new(),
+                    failed => format!(", {failed} failed"),
+                };
+                let torrents = if seeding == 1 { "torrent" } else { "torrents" };
+                self.say(&format!("seeding {seeding} {torrents}{failed}"));
+            }
+            Event::Rate(rate) => self.rate(rate),
+            Event::Error { message, .. } => self.complain(&format!("error: {message}")),
+            Event::Note(message) => self.complain(&format!("note: {message}")),
+            Event::Stopped { sent_bytes, announces_given_up } => {
+                let given_up = match announces_given_up {
+                    0 => String::new(),
+                    count => format!("; {count} announces given up"),
+                };
+                self.say(&format!("stopped; sent {}{given_up}", BinaryBytes(sent_bytes)));
+            }
+        }
+    }
+
+    pub(super) fn end(&self) {
+        self.line.finish_and_clear();
+    }
+
+    fn say(&self, text: &str) {
+        self.line.suspend(|| println!("{text}"));
+    }
+
+    fn complain(&self, text: &str) {
+        self.line.suspend(|| eprintln!("{text}"));
+    }
+
+    fn torrent(&mut self, torrent: &TorrentReady) {
+        self.shown += 1;
+        if self.shown > TORRENTS_SHOWN_MAX {
+            if self.shown == TORRENTS_SHOWN_MAX + 1 {
+                self.say("further torrents are counted only (--json tells each)");
+            }
+            return;
+        }
+        self.say(&torrent.name);
+        if let Some(hash) = torrent.info_hash_v1 {
+            self.say(&format!("  infohash     {hash}"));
+        }
+        if let Some(hash) = torrent.info_hash_v2 {
+            self.say(&format!("  infohash v2  {hash}"));
+        }
+        self.say(&format!("  torrent      {}", torrent.torrent_file.display()));
+        self.say(&format!("  magnet       {}", torrent.magnet));
+    }
+
+    fn hashing(&mut self, what: &str, progress: Hashing) {
+        let (done, total) = (progress.done_bytes, progress.total_bytes);
+        let percent = if total == 0 { 100 } else { done * 100 / total };
+        self.line.set_message(format!(
+            "hashing {what}: {percent} % of {} ({}/s)",
+            BinaryBytes(total),
+            BinaryBytes(self.last.bytes_per_s)
+        ));
+        self.line.tick();
+    }
+
+    fn rate(&mut self, rate: Rate) {
+        self.seconds += 1;
+        let text = format!(
+            "{} peers, {}/s, {} sent",
+            rate.peers,
+            BinaryBytes(rate.bytes_per_s),
+            BinaryBytes(rate.sent_bytes)
+        );
+        let changed = rate.peers != self.last.peers || rate.sent_bytes != self.last.sent_bytes;
+        if self.is_terminal {
+            self.line.set_message(text);
+            self.line.tick();
+        } else if changed && self.seconds.is_multiple_of(PLAIN_LINE_S) {
+            println!("{text}");
+        }
+        if self.seconds.is_multiple_of(PLAIN_LINE_S) {
+            self.last = rate;
+        }
+    }
+}

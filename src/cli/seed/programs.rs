@@ -1,0 +1,79 @@
+//! What `ringseed seed --json` prints: one object a line, described in docs/cli.md.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::service::{Event, TorrentReady};
+
+/// Collects what the `ready` event repeats.
+#[derive(Default)]
+pub(super) struct Voice {
+    torrents: Vec<Value>,
+    listening: Value,
+}
+
+impl Voice {
+    pub(super) fn tell(&mut self, event: &Event) {
+        if let Some(line) = self.line(event) {
+            let mut out = std::io::stdout().lock();
+            // A reader that went away does not stop a seeder.
+            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        }
+    }
+
+    fn line(&mut self, event: &Event) -> Option<Value> {
+        Some(match event {
+            Event::Listening { addresses, trackers, plan } => {
+                let (verb, why) = plan.split_once(": ").unwrap_or((plan, ""));
+                let line = json!({
+                    "event": "listening", "listen": addresses, "tracker": trackers,
+                    "verb": verb, "why": why,
+                });
+                self.listening = line.clone();
+                line
+            }
+            Event::Hashing { what, progress } => json!({
+                "event": "hashing", "torrent": what,
+                "done_bytes": progress.done_bytes, "total_bytes": progress.total_bytes,
+            }),
+            Event::Torrent(torrent) => {
+                let mut line = describe(torrent);
+                self.torrents.push(line.clone());
+                line["event"] = "torrent".into();
+                line
+            }
+            Event::Ready { seeding, failed } => {
+                let mut line = self.listening.clone();
+                line["event"] = "ready".into();
+                line["torrents"] = std::mem::take(&mut self.torrents).into();
+                line["seeding"] = (*seeding).into();
+                line["failed"] = (*failed).into();
+                line
+            }
+            Event::Rate(rate) => json!({
+                "event": "rate", "connections": rate.connections, "peers": rate.peers,
+                "bytes_per_s": rate.bytes_per_s, "sent_bytes": rate.sent_bytes,
+                "torrents": rate.torrents,
+            }),
+            Event::Error { torrent, file, message } => json!({
+                "event": "error", "torrent": torrent, "file": file, "message": message,
+            }),
+            Event::Note(message) => json!({ "event": "note", "message": message }),
+            Event::Stopped { sent_bytes, announces_given_up } => json!({
+                "event": "stopped", "sent_bytes": sent_bytes,
+                "announces_given_up": announces_given_up,
+            }),
+        })
+    }
+}
+
+fn describe(torrent: &TorrentReady) -> Value {
+    json!({
+        "name": torrent.name,
+        "info_hash_v1": torrent.info_hash_v1.map(|hash| hash.to_string()),
+        "info_hash_v2": torrent.info_hash_v2.map(|hash| hash.to_string()),
+        "magnet": torrent.magnet,
+        "torrent_file": torrent.torrent_file,
+    })
+}

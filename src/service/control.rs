@@ -1,0 +1,467 @@
+//! The control loop: starts everything, answers the workers, counts, and stops in order.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use ringseed_meta::{PeerId, TorrentId};
+use ringseed_ring::{Directory, UringOptions, system};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+
+use super::fleet::{Fleet, FleetOptions};
+use super::jobs::{Done, Job, JobThread};
+use super::library::Known;
+use super::listen::Listeners;
+use super::origin;
+use super::state::StateFolder;
+use super::tracking::Tracking;
+use super::verifying::{Verdict, Verifier};
+use super::{Ending, Event, Options, Rate, ServiceError, TorrentReady};
+use crate::store::catalog::{Catalog, Entry, TorrentState};
+use crate::store::content::Content;
+use crate::worker::mailbox::{Command, Report};
+
+/// How long stopping may take: what was begun is sent and trackers are told; then all is cut.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after that workers may take to close.
+const CUT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Answers of job threads that wait to be read.
+const DONE_MAX: usize = 1024;
+
+/// Descriptors beside those of connections: data files, rings, trackers.
+const SPARE_DESCRIPTORS: u64 = 4096;
+
+/// Seeds until SIGTERM or SIGINT.
+pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending, ServiceError> {
+    let cores = choose_cores(options.cores)?;
+    let connections_max = raise_descriptors(options.connections_max, on_event)?;
+    let state_dir = match &options.state_dir {
+        Some(folder) => folder.clone(),
+        None => super::state::default_folder()?,
+    };
+    let state = Arc::new(StateFolder::open(state_dir)?);
+    let listeners = listen_all(options, cores.len(), on_event)?;
+    let tracking = Tracking::prepare(options, &listeners)?;
+    let known = origin::gather(options, &state, tracking.announce_url(), on_event)?;
+    if known.is_empty() {
+        return Err(ServiceError::NothingToSeed);
+    }
+    let (done, mut answers) = mpsc::channel(DONE_MAX);
+    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(|source| {
+        ServiceError::System { what: "cannot start the control thread", source }
+    })?;
+    runtime.block_on(async {
+        let notify = Arc::new(Notify::new());
+        let ring_the_bell = {
+            let notify = notify.clone();
+            Arc::new(move || notify.notify_one())
+        };
+        let addresses: Vec<_> = listeners.iter().map(|listeners| listeners.address).collect();
+        let peer_id = new_peer_id();
+        let fleet = Fleet::start(
+            &fleet_options(options, cores, connections_max, peer_id, known.len()),
+            listeners,
+            ring_the_bell,
+        )?;
+        let jobs = JobThread::start({
+            let done = done.clone();
+            move |answer| drop(done.blocking_send(answer))
+        });
+        let jobs = jobs.map_err(|source| ServiceError::System {
+            what: "cannot start the job thread",
+            source,
+        })?;
+        let plan = fleet.plan().to_owned();
+        let mut control = Control::new(fleet, jobs, state, known, tracking, peer_id);
+        let trackers = control.tracking.own_urls();
+        on_event(Event::Listening { addresses, trackers, plan });
+        control.run(&notify, &mut answers, on_event).await
+    })
+}
+
+/// The control thread's knowledge.
+struct Control {
+    fleet: Fleet,
+    jobs: JobThread,
+    /// Jobs that the job thread had no room for; bounded by what workers wait for.
+    waiting_jobs: Vec<Job>,
+    state: Arc<StateFolder>,
+    known: Vec<Known>,
+    catalog: Arc<Catalog>,
+    contents: HashMap<TorrentId, Weak<Content>>,
+    tracking: Tracking,
+    verified: u64,
+    failed: u64,
+    is_ready: bool,
+    has_faults: bool,
+    last_sent_bytes: u64,
+    last_error: String,
+}
+
+impl Control {
+    fn new(
+        fleet: Fleet,
+        jobs: JobThread,
+        state: Arc<StateFolder>,
+        known: Vec<Known>,
+        mut tracking: Tracking,
+        peer_id: PeerId,
+    ) -> Control {
+        let mut roots: HashMap<std::path::PathBuf, Arc<Directory>> = HashMap::new();
+        let entries = known.iter().enumerate().map(|(index, torrent)| {
+            let root = roots
+                .entry_ref(&torrent.root)
+                .or_insert_with(|| Directory::new(torrent.root.clone()))
+                .clone();
+            let id = TorrentId(index as u32);
+            let file = torrent.torrent_file.clone().into_boxed_path();
+            Arc::new(Entry::new(id, torrent.swarms(), file, root))
+        });
+        let catalog = Arc::new(Catalog::new(entries.collect()));
+        tracking.start(peer_id, catalog.clone());
+        let mut control = Control {
+            fleet,
+            jobs,
+            waiting_jobs: Vec::new(),
+            state,
+            known,
+            catalog: catalog.clone(),
+            contents: HashMap::new(),
+            tracking,
+            verified: 0,
+            failed: 0,
+            is_ready: false,
+            has_faults: false,
+            last_sent_bytes: 0,
+            last_error: String::new(),
+        };
+        control.fleet.tell_all(|| Command::Catalog(catalog.clone()));
+        control
+    }
+
+    async fn run(
+        &mut self,
+        notify: &Notify,
+        answers: &mut mpsc::Receiver<Done>,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Ending, ServiceError> {
+        let signals = |source| ServiceError::System { what: "cannot wait for signals", source };
+        let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+        let mut verifier = self.start_verifying(on_event)?;
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = notify.notified() => self.read_reports(on_event)?,
+                Some(done) = answers.recv() => self.on_done(done),
+                Some(verdict) = verifier.next() => self.on_verdict(verdict, on_event),
+                _ = second.tick() => self.on_second(on_event),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        verifier.cancel();
+        self.stop(notify, answers, &mut interrupt, on_event).await
+    }
+
+    /// Torrents whose record fits seed at once; the others are verified one after the other.
+    fn start_verifying(
+        &mut self,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Verifier, ServiceError> {
+        let mut unverified = Vec::new();
+        for index in 0..self.known.len() {
+            if self.known[index].is_verified {
+                self.seed(index, on_event);
+            } else {
+                unverified.push((index, self.known[index].clone()));
+            }
+        }
+        self.note_ready(on_event);
+        Verifier::start(unverified, self.state.clone())
+            .map_err(|source| ServiceError::System { what: "cannot start verifying", source })
+    }
+
+    fn seed(&mut self, index: usize, on_event: &mut dyn FnMut(Event)) {
+        let torrent = &self.known[index];
+        if let Some(entry) = self.catalog.entry(TorrentId(index as u32)) {
+            entry.start_seeding();
+        }
+        self.verified += 1;
+        self.tracking.add(TorrentId(index as u32), torrent);
+        let trackers = torrent.tiers.iter().flatten();
+        on_event(Event::Torrent(TorrentReady {
+            name: torrent.name.to_string(),
+            info_hash_v1: torrent.info_hash_v1,
+            info_hash_v2: torrent.info_hash_v2,
+            magnet: super::library::magnet(torrent, trackers.map(AsRef::as_ref)),
+            torrent_file: torrent.torrent_file.clone(),
+        }));
+    }
+
+    fn on_verdict(&mut self, verdict: Verdict, on_event: &mut dyn FnMut(Event)) {
+        match verdict {
+            Verdict::Progress { what, progress } => {
+                on_event(Event::Hashing { what, progress });
+            }
+            Verdict::Good(index) => {
+                self.seed(index, on_event);
+                self.note_ready(on_event);
+            }
+            Verdict::Bad { index, file, message } => {
+                self.failed += 1;
+                self.has_faults = true;
+                if let Some(entry) = self.catalog.entry(TorrentId(index as u32)) {
+                    entry.become_state(TorrentState::Paused);
+                }
+                let torrent = Some(self.known[index].name.to_string());
+                on_event(Event::Error { torrent, file, message });
+                self.note_ready(on_event);
+            }
+        }
+    }
+
+    fn note_ready(&mut self, on_event: &mut dyn FnMut(Event)) {
+        if !self.is_ready && self.verified + self.failed == self.known.len() as u64 {
+            self.is_ready = true;
+            on_event(Event::Ready { seeding: self.verified, failed: self.failed });
+        }
+    }
+
+    fn read_reports(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<(), ServiceError> {
+        while let Some((worker, report)) = self.fleet.next_report() {
+            match report {
+                Report::NeedContent(torrent) => self.need_content(torrent, worker),
+                Report::NeedHashes { connection, torrent, request } => {
+                    match self.contents.get(&torrent).and_then(Weak::upgrade) {
+                        Some(content) => {
+                            let job = Job::Hashes { content, request, worker, connection };
+                            self.push_job(job);
+                        }
+                        None => {
+                            let hashes = None;
+                            let answer = Command::Hashes { connection, request, hashes };
+                            self.fleet.tell(worker, answer);
+                        }
+                    }
+                }
+                Report::DataFault { torrent, file, fault } => {
+                    self.has_faults = true;
+                    self.tracking.remove(torrent);
+                    on_event(self.fault_event(torrent, file, &fault));
+                }
+                Report::AcceptFailed(message) => {
+                    if self.last_error != message {
+                        self.last_error.clone_from(&message);
+                        on_event(Event::Error { torrent: None, file: None, message });
+                    }
+                }
+                Report::PeerFault { .. } | Report::Stopped => {}
+                Report::Died(error) => return Err(ServiceError::WorkerDied(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn fault_event(
+        &self,
+        torrent: TorrentId,
+        file: ringseed_meta::FileIndex,
+        fault: &str,
+    ) -> Event {
+        let known = self.known.get(torrent.0 as usize);
+        let content = self.contents.get(&torrent).and_then(Weak::upgrade);
+        let path = content.zip(known).map(|(content, known)| known.root.join(content.path(file)));
+        let named = path.as_ref().map(|path| format!("'{}' ", path.display()));
+        Event::Error {
+            torrent: known.map(|known| known.name.to_string()),
+            file: path,
+            message: format!(
+                "{}{fault}; the torrent is paused: put the file right and start again",
+                named.unwrap_or_default()
+            ),
+        }
+    }
+
+    fn need_content(&mut self, torrent: TorrentId, worker: usize) {
+        if let Some(content) = self.contents.get(&torrent).and_then(Weak::upgrade) {
+            return self.fleet.tell(worker, Command::Content(torrent, Ok(content)));
+        }
+        let Some(entry) = self.catalog.entry(torrent).cloned() else { return };
+        self.push_job(Job::Load { entry, state: self.state.clone(), worker });
+    }
+
+    fn push_job(&mut self, job: Job) {
+        if let Err(job) = self.jobs.push(job) {
+            self.waiting_jobs.push(job);
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Loaded { entry, content, worker } => {
+                if let Ok(content) = &content {
+                    self.contents.insert(entry.id, Arc::downgrade(content));
+                }
+                self.fleet.tell(worker, Command::Content(entry.id, content));
+            }
+            Done::Hashes { request, hashes, worker, connection } => {
+                self.fleet.tell(worker, Command::Hashes { connection, request, hashes });
+            }
+        }
+        while let Some(job) = self.waiting_jobs.pop() {
+            if let Err(job) = self.jobs.push(job) {
+                self.waiting_jobs.push(job);
+                break;
+            }
+        }
+    }
+
+    fn on_second(&mut self, on_event: &mut dyn FnMut(Event)) {
+        let totals = self.fleet.totals();
+        let bytes_per_s = totals.block_bytes - self.last_sent_bytes;
+        self.last_sent_bytes = totals.block_bytes;
+        self.contents.retain(|_, content| content.strong_count() > 0);
+        for message in self.tracking.messages() {
+            on_event(Event::Note(message));
+        }
+        on_event(Event::Rate(Rate {
+            connections: totals.connections,
+            peers: totals.peers,
+            bytes_per_s,
+            sent_bytes: totals.block_bytes,
+            torrents: self.verified,
+        }));
+    }
+
+    /// Stops in order: blocks that were begun go out and trackers are told, both at once and for
+    /// ten seconds at most; then connections are cut.
+    async fn stop(
+        &mut self,
+        notify: &Notify,
+        answers: &mut mpsc::Receiver<Done>,
+        interrupt: &mut tokio::signal::unix::Signal,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Ending, ServiceError> {
+        self.fleet.tell_all(|| Command::Stop { drain: true });
+        let deadline = tokio::time::Instant::now() + STOP_PATIENCE;
+        let trackers = self.tracking.stop(STOP_PATIENCE);
+        tokio::pin!(trackers);
+        let mut given_up = None;
+        while !self.fleet.has_stopped() || given_up.is_none() {
+            tokio::select! {
+                () = notify.notified() => self.read_reports(on_event)?,
+                Some(_) = answers.recv() => {}
+                left = &mut trackers, if given_up.is_none() => given_up = Some(left),
+                () = tokio::time::sleep_until(deadline) => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        self.fleet.tell_all(|| Command::Stop { drain: false });
+        let deadline = tokio::time::Instant::now() + CUT_PATIENCE;
+        while !self.fleet.has_stopped() {
+            tokio::select! {
+                () = notify.notified() => self.read_reports(on_event)?,
+                () = tokio::time::sleep_until(deadline) => break,
+            }
+        }
+        if self.fleet.has_stopped() {
+            self.fleet.join();
+        }
+        let sent_bytes = self.fleet.totals().block_bytes;
+        let announces_given_up = given_up.unwrap_or(0);
+        on_event(Event::Stopped { sent_bytes, announces_given_up });
+        Ok(if self.has_faults { Ending::DataFaults } else { Ending::Clean })
+    }
+}
+
+fn choose_cores(wanted: Option<usize>) -> Result<Vec<usize>, ServiceError> {
+    let what = "cannot ask which cores this process may run on";
+    let allowed = system::affinity().map_err(|source| ServiceError::System { what, source })?;
+    match wanted {
+        None => Ok(allowed),
+        Some(count) if (1..=allowed.len()).contains(&count) => Ok(allowed[..count].to_vec()),
+        Some(wanted) => Err(ServiceError::Cores { wanted, allowed: allowed.len() }),
+    }
+}
+
+/// Makes room for the connections asked for, or asks for fewer.
+fn raise_descriptors(
+    connections_max: u32,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<u32, ServiceError> {
+    let wanted = u64::from(connections_max) + SPARE_DESCRIPTORS;
+    let what = "cannot read the limit of open files";
+    let limit =
+        system::raise_fd_limit(wanted).map_err(|source| ServiceError::System { what, source })?;
+    if limit >= wanted {
+        return Ok(connections_max);
+    }
+    let room = limit.saturating_sub(SPARE_DESCRIPTORS.min(limit / 2)).max(1) as u32;
+    on_event(Event::Note(format!(
+        "the limit of open files is {limit}: at most {room} connections instead of \
+         {connections_max}; raise it with ulimit -n or LimitNOFILE="
+    )));
+    Ok(room)
+}
+
+/// Listens on what was asked for; by default on port 6881 of IPv4, and of IPv6 where it exists.
+fn listen_all(
+    options: &Options,
+    workers: usize,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Vec<Listeners>, ServiceError> {
+    let congestion = options.congestion.as_deref();
+    if !options.listen.is_empty() {
+        let listen = |address| super::listen::listen(address, workers, congestion);
+        return Ok(options.listen.iter().copied().map(listen).collect::<Result<_, _>>()?);
+    }
+    let port = super::limits::LISTEN_PORT;
+    let v4 =
+        super::listen::listen((std::net::Ipv4Addr::UNSPECIFIED, port).into(), workers, congestion)?;
+    match super::listen::listen((std::net::Ipv6Addr::UNSPECIFIED, port).into(), workers, congestion)
+    {
+        Ok(v6) => Ok(vec![v4, v6]),
+        Err(error) => {
+            on_event(Event::Note(format!("no IPv6: {error}")));
+            Ok(vec![v4])
+        }
+    }
+}
+
+fn fleet_options(
+    options: &Options,
+    cores: Vec<usize>,
+    connections_max: u32,
+    peer_id: PeerId,
+    torrent_count: usize,
+) -> FleetOptions {
+    // Half of what TCP may use before it is under pressure: the other half is the host's.
+    let tcp_pages = system::tcp_mem_pages().map_or(64 << 10, |[content, ..]| content);
+    FleetOptions {
+        cores,
+        peer_id,
+        slots: options.slots,
+        ring: UringOptions { zero_copy: options.zero_copy, ..UringOptions::default() },
+        connections_max,
+        connections_per_address_max: options.connections_per_address_max,
+        unacknowledged_bytes_max: tcp_pages * system::page_bytes() as u64 / 2,
+        torrent_count,
+    }
+}
+
+/// BEP 20: two letters and the version, then random bytes.
+fn new_peer_id() -> PeerId {
+    use std::hash::{BuildHasher, RandomState};
+    let mut id = *b"-RS0100-............";
+    let (_, tail) = id.split_at_mut(8);
+    let random = RandomState::new();
+    for (at, byte) in tail.iter_mut().enumerate() {
+        *byte = b'a' + (random.hash_one(at) % 26) as u8;
+    }
+    PeerId(id)
+}

@@ -1,0 +1,153 @@
+//! Work that may wait for a disk: loading content, hashing leaves for BEP 52, verifying data. Each
+//! kind has a thread and a bounded queue of its own, so that a long verification delays no peer.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use ringseed_meta::limits::BLOCK_BYTES;
+use ringseed_meta::merkle::{self, FileTree, Hash};
+use ringseed_meta::metainfo::Metainfo;
+use ringseed_wire::HashRequest;
+
+use super::limits;
+use super::state::{Record, StateFolder};
+use crate::store::catalog::Entry;
+use crate::store::content::Content;
+use crate::worker::mailbox::ConnectionId;
+
+/// What a job thread is asked to do.
+pub(super) enum Job {
+    /// Reads a torrent's content for a worker.
+    Load { entry: Arc<Entry>, state: Arc<StateFolder>, worker: usize },
+    /// Answers a hash request (BEP 52).
+    Hashes { content: Arc<Content>, request: HashRequest, worker: usize, connection: ConnectionId },
+}
+
+/// What came of it.
+pub(super) enum Done {
+    Loaded {
+        entry: Arc<Entry>,
+        content: Result<Arc<Content>, String>,
+        worker: usize,
+    },
+    Hashes {
+        request: HashRequest,
+        hashes: Option<Vec<Hash>>,
+        worker: usize,
+        connection: ConnectionId,
+    },
+}
+
+/// A thread that does jobs in order. Ends when dropped and its queue is empty.
+pub(super) struct JobThread {
+    jobs: Sender<Job>,
+}
+
+impl JobThread {
+    /// `done` is called on the job thread.
+    pub(super) fn start(done: impl Fn(Done) + Send + 'static) -> std::io::Result<JobThread> {
+        let (jobs, queue) = bounded(limits::JOBS_MAX);
+        std::thread::Builder::new().name("jobs".into()).spawn(move || work(&queue, done))?;
+        Ok(JobThread { jobs })
+    }
+
+    /// Gives the job back when too many wait.
+    pub(super) fn push(&self, job: Job) -> Result<(), Job> {
+        match self.jobs.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => Err(job),
+        }
+    }
+}
+
+fn work(queue: &Receiver<Job>, done: impl Fn(Done)) {
+    let mut answers = Answers::default();
+    while let Ok(job) = queue.recv() {
+        done(match job {
+            Job::Load { entry, state, worker } => {
+                let content = load(&entry, &state);
+                Done::Loaded { entry, content, worker }
+            }
+            Job::Hashes { content, request, worker, connection } => {
+                let hashes = answers.answer(&content, request);
+                Done::Hashes { request, hashes, worker, connection }
+            }
+        });
+    }
+}
+
+/// Reads what a worker needs to serve a torrent.
+fn load(entry: &Entry, state: &StateFolder) -> Result<Arc<Content>, String> {
+    let path = &entry.torrent_file;
+    let bytes = std::fs::read(path)
+        .map_err(|error| format!("cannot read '{}': {error}", path.display()))?;
+    let metainfo = Metainfo::parse(&bytes)
+        .map_err(|error| format!("cannot read '{}': {error}", path.display()))?;
+    if !metainfo.swarms().eq(entry.swarms.iter().copied()) {
+        return Err(format!("'{}' is another torrent than it was at the start", path.display()));
+    }
+    let record = entry.swarms.first().and_then(|info_hash| state.record(info_hash));
+    let fits = |record: &Record| {
+        record.root == entry.root.path() && record.stamps.len() == metainfo.geometry().file_count()
+    };
+    let stamps = record.filter(fits).map(|record| record.stamps).unwrap_or_default();
+    Ok(Arc::new(Content::new(entry.id, entry.root.clone(), metainfo, stamps)))
+}
+
+/// The answers to recent hash requests.
+#[derive(Default)]
+struct Answers {
+    kept: std::collections::VecDeque<(HashRequest, Vec<Hash>)>,
+}
+
+impl Answers {
+    fn answer(&mut self, content: &Content, request: HashRequest) -> Option<Vec<Hash>> {
+        if let Some((_, hashes)) = self.kept.iter().find(|(kept, _)| *kept == request) {
+            return Some(hashes.clone());
+        }
+        let hashes = compute(content, request)?;
+        if self.kept.len() >= limits::HASH_ANSWERS_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((request, hashes.clone()));
+        Some(hashes)
+    }
+}
+
+/// Reads the leaves that a request needs and answers it from the file's tree; `None`: reject.
+fn compute(content: &Content, request: HashRequest) -> Option<Vec<Hash>> {
+    let metainfo = content.metainfo();
+    let geometry = content.geometry();
+    let index = metainfo.file_by_root(&request.pieces_root)?;
+    let file = geometry.file(index)?;
+    let layer = metainfo.piece_layer(index)?;
+    let tree = FileTree::new(layer, geometry.piece_length(), file.length);
+    let asked = merkle::HashRequest {
+        base_layer: request.base_layer,
+        index: request.index,
+        length: request.length,
+        proof_layers: request.proof_layers,
+    };
+    let needed = tree.leaves_needed(asked).ok()?;
+    if needed.end - needed.start > limits::LEAVES_MAX {
+        return None;
+    }
+    let mut leaves = Vec::new();
+    if !needed.is_empty() {
+        let path: PathBuf = content.root.path().join(file.path);
+        let data = File::open(path).ok()?;
+        let mut block = vec![0; BLOCK_BYTES as usize];
+        for leaf in needed {
+            let offset = leaf * u64::from(BLOCK_BYTES);
+            let bytes = file.length.saturating_sub(offset).min(u64::from(BLOCK_BYTES));
+            let block = &mut block[..bytes as usize];
+            data.read_exact_at(block, offset).ok()?;
+            leaves.push(merkle::block_hash(block));
+        }
+    }
+    // The tree checks the leaves against the piece layer: data that changed is answered by a reject.
+    tree.answer(asked, &leaves).ok()
+}

@@ -1,0 +1,154 @@
+//! From the paths of the command line to torrents: finds .torrent files, reads what is needed of
+//! them, and says whether their data was verified before and has not changed since.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ringseed_meta::magnet::Magnet;
+use ringseed_meta::metainfo::Metainfo;
+use ringseed_meta::{InfoHash, InfoHashV2};
+use smallvec::SmallVec;
+
+use super::state::{Record, StateFolder};
+use crate::store::hashing::survey;
+
+/// What a path on the command line is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A .torrent file, and the folder that its data is in.
+    Torrent { file: PathBuf, root: PathBuf },
+    /// Data that a torrent is to be made for.
+    Data(PathBuf),
+}
+
+/// Why a path cannot be seeded.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot seed '{}': {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("cannot seed '{}': {source}", path.display())]
+    Metainfo { path: PathBuf, source: ringseed_meta::metainfo::MetainfoError },
+    #[error("cannot seed '{}': --data '{}' is not a folder; it names the folder that the data of .torrent files is in", path.display(), data.display())]
+    NoFolder { path: PathBuf, data: PathBuf },
+}
+
+/// A torrent as it is known at the start.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub name: Box<str>,
+    pub info_hash_v1: Option<InfoHash>,
+    pub info_hash_v2: Option<InfoHashV2>,
+    pub torrent_file: PathBuf,
+    pub root: PathBuf,
+    /// Tracker URLs in tiers (BEP 12).
+    pub tiers: Vec<Vec<Box<str>>>,
+    pub is_private: bool,
+    pub content_bytes: u64,
+    /// It was verified before, and no file has changed since.
+    pub is_verified: bool,
+}
+
+impl Known {
+    /// The infohashes of its swarms: one, or two of a hybrid.
+    pub fn swarms(&self) -> SmallVec<[InfoHash; 2]> {
+        let truncated = self.info_hash_v2.map(|hash| hash.truncated());
+        self.info_hash_v1.into_iter().chain(truncated).collect()
+    }
+
+    /// The infohash that its files in the state folder are named by.
+    pub fn key(&self) -> InfoHash {
+        self.swarms().first().copied().unwrap_or(InfoHash([0; 20]))
+    }
+}
+
+/// What `path` is: a .torrent file, a folder of them (each with the data beside it, or in
+/// `data`), or plain data. A folder counts as one of torrents when it has a .torrent file itself.
+pub fn find(path: &Path, data: Option<&Path>) -> Result<Vec<Source>, SourceError> {
+    let unreadable = |source| SourceError::Unreadable { path: path.to_owned(), source };
+    if let Some(data) = data
+        && !data.is_dir()
+    {
+        return Err(SourceError::NoFolder { path: path.to_owned(), data: data.to_owned() });
+    }
+    let meta = fs::metadata(path).map_err(unreadable)?;
+    let torrent = |file: PathBuf| {
+        let beside = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let root = data.or(beside).unwrap_or(Path::new(".")).to_owned();
+        Source::Torrent { file, root }
+    };
+    if meta.is_file() && is_torrent(path) {
+        return Ok(vec![torrent(path.to_owned())]);
+    }
+    if !meta.is_dir() {
+        return Ok(vec![Source::Data(path.to_owned())]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.path();
+        if is_torrent(&file) && file.is_file() {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Ok(vec![Source::Data(path.to_owned())]);
+    }
+    files.sort_unstable();
+    Ok(files.into_iter().map(torrent).collect())
+}
+
+fn is_torrent(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("torrent"))
+}
+
+/// Reads a .torrent file and compares its data with the last verification.
+pub fn read(
+    torrent_file: &Path,
+    root: &Path,
+    state: &StateFolder,
+    trust: bool,
+) -> Result<(Known, Metainfo), SourceError> {
+    let path = || torrent_file.to_owned();
+    let bytes = fs::read(torrent_file)
+        .map_err(|source| SourceError::Unreadable { path: path(), source })?;
+    let metainfo =
+        Metainfo::parse(&bytes).map_err(|source| SourceError::Metainfo { path: path(), source })?;
+    let root = fs::canonicalize(root)
+        .map_err(|source| SourceError::Unreadable { path: root.to_owned(), source })?;
+    let mut known = Known {
+        name: metainfo.name().into(),
+        info_hash_v1: metainfo.info_hash_v1(),
+        info_hash_v2: metainfo.info_hash_v2(),
+        torrent_file: fs::canonicalize(torrent_file).unwrap_or_else(|_| path()),
+        root,
+        tiers: metainfo.outer().tiers.clone(),
+        is_private: metainfo.is_private(),
+        content_bytes: metainfo.geometry().content_bytes(),
+        is_verified: trust,
+    };
+    if !trust && let Some(record) = state.record(&known.key()) {
+        known.is_verified = is_unchanged(&known, &metainfo, &record);
+    }
+    Ok((known, metainfo))
+}
+
+/// Whether device, inode, size and mtime of every file are those of the record.
+fn is_unchanged(known: &Known, metainfo: &Metainfo, record: &Record) -> bool {
+    let (stamps, faults) = survey(metainfo.geometry(), &known.root);
+    faults.is_empty() && record.root == known.root && record.stamps == stamps
+}
+
+/// The magnet link of a torrent (BEP 9), with these trackers.
+pub fn magnet<'a>(torrent: &Known, trackers: impl Iterator<Item = &'a str>) -> String {
+    let magnet = Magnet {
+        info_hash_v1: torrent.info_hash_v1,
+        info_hash_v2: torrent.info_hash_v2,
+        name: Some(torrent.name.clone()),
+        content_bytes: Some(torrent.content_bytes),
+        trackers: trackers.map(Into::into).collect(),
+        web_seeds: Vec::new(),
+        peers: Vec::new(),
+        files: Vec::new(),
+    };
+    magnet.to_string()
+}
