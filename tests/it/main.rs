@@ -1,4 +1,13 @@
-//! The one integration test binary.
+//! The one integration test binary. A line of its own for each subject; `scripts/test.sh` runs
+//! them in stages by their names.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step is a failed test")]
 
+mod announces;
+mod clients;
+mod content;
+mod hostile;
+mod interop;
+mod peer;
+mod seed;
+mod seeder;
 mod tidy;
