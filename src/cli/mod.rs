@@ -3,7 +3,9 @@
 mod check;
 mod create;
 mod seed;
+mod progress;
 mod show;
+mod torrent_file;
 
 use std::process::ExitCode;
 

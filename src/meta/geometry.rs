@@ -276,6 +276,14 @@ impl Geometry {
         u32::try_from(self.slot_at(self.piece_start(piece))).ok().map(FileIndex)
     }
 
+    /// Bytes of the piece that belong to its first file: what v2 hashes of it, in v2 and hybrids.
+    pub fn file_bytes_in(&self, piece: PieceIndex) -> Option<u32> {
+        let piece_bytes = self.piece_bytes(piece)?;
+        let file_end = self.files.get(self.file_of(piece)?.0 as usize)?.end();
+        let left = file_end.saturating_sub(self.piece_start(piece));
+        u32::try_from(left.min(u64::from(piece_bytes))).ok()
+    }
+
     fn piece_start(&self, piece: PieceIndex) -> u64 {
         u64::from(piece.0).saturating_mul(u64::from(self.piece_length))
     }

@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod content;
+pub mod creation;
 pub mod fetch;
 pub mod files;
 pub mod hashing;

@@ -59,6 +59,9 @@ fn a_hybrid_serves_the_pad_to_v1_and_the_file_alone_to_v2() {
     assert_eq!((v1[1].length, v1[1].is_pad), (12, true));
     assert_eq!(map.check_block(block(1, 0, 4)), Ok(()));
     assert_eq!(map.spans(block(1, 0, 4)).count(), 1);
+    let of_file: Vec<_> = (0..4).map(|p| map.file_bytes_in(PieceIndex(p))).collect();
+    assert_eq!(of_file, [Some(16), Some(4), Some(5), None]);
+    assert_eq!(map.file_of(PieceIndex(2)), Some(FileIndex(2)));
 }
 
 #[test]
