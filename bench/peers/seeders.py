@@ -111,9 +111,8 @@ def unchokes(port: int, info_hash: bytes) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as peer:
             peer.settimeout(20)
-            hello = b"\x13BitTorrent protocol" + bytes(7) + b"\x04" + info_hash + b"-RW0001-compare-prob"
-            have_none, interested = struct.pack(">IB", 1, 15), struct.pack(">IB", 1, 2)
-            peer.sendall(hello + have_none + interested)
+            hello = b"\x13BitTorrent protocol" + bytes(8) + info_hash + b"-RW0001-compare-prob"
+            peer.sendall(hello + struct.pack(">IB", 1, 2))
             stream = peer.makefile("rb")
             if stream.read(68)[28:48] != info_hash:
                 return False

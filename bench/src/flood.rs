@@ -259,7 +259,8 @@ impl Flood {
     fn on_connected(&mut self, index: usize, socket: Socket) -> Result<(), FloodError> {
         let connection = &mut self.connections[index];
         connection.state = State::Open(socket);
-        connection.unsent = frames::opening(self.load.info_hash, peer_id_of(connection.number));
+        let peer_id = peer_id_of(connection.number);
+        connection.unsent.extend(frames::handshake(self.load.info_hash, peer_id));
         self.send(index)?;
         self.push(Op::PollReadable { socket }, index, Purpose::Readable)
     }
@@ -281,11 +282,9 @@ impl Flood {
             self.outcomes.unchoked += 1;
             self.note(Note::Unchoked);
         }
-        if self.stage != Stage::Opening {
-            self.ask(index, self.clock.now())?;
-            if self.connections[index].state == State::Lost {
-                return Ok(());
-            }
+        self.ask(index, self.clock.now())?;
+        if self.connections[index].state == State::Lost {
+            return Ok(());
         }
         self.push(Op::PollReadable { socket }, index, Purpose::Readable)
     }
@@ -334,9 +333,13 @@ impl Flood {
         }
     }
 
+    /// Says what is due: the greeting, and requests once the load is on.
     fn ask(&mut self, index: usize, now: Instant) -> Result<(), FloodError> {
         let connection = &mut self.connections[index];
-        connection.leecher.ask(now, &mut connection.unsent);
+        connection.leecher.greet(&mut connection.unsent);
+        if self.stage != Stage::Opening {
+            connection.leecher.ask(now, &mut connection.unsent);
+        }
         self.send(index)
     }
 

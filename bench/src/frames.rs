@@ -1,10 +1,14 @@
 //! What a leecher says before it may ask, and the heads of the frames that come back (BEP 3, 6, 10).
 
 use ringseed_meta::{BlockRef, InfoHash, PeerId, PieceIndex};
+use ringseed_wire::handshake::HANDSHAKE_BYTES;
 use ringseed_wire::message::{self, id};
 use ringseed_wire::{ExtendedHandshake, Features, Handshake};
 
 use crate::limits::HEAD_BYTES_MAX;
+
+/// The extensions that our handshake offers (BEP 6, BEP 10).
+const OFFERED: Features = Features { fast: true, extended: true, dht: false, v2: false };
 
 /// Length, id, index and begin of a piece message, before its block.
 pub const PIECE_HEADER_BYTES: usize = 13;
@@ -13,16 +17,23 @@ pub const PIECE_FRAME_BYTES: u32 = 9;
 /// Index, begin, length: the body of a request, and of its reject.
 pub const REQUEST_BODY_BYTES: usize = 12;
 
-/// Everything a leecher says before it may ask: handshake, an extended handshake that offers
-/// nothing, have none, interested.
-pub fn opening(info_hash: InfoHash, peer_id: PeerId) -> Vec<u8> {
-    let features = Features { fast: true, extended: true, ..Features::default() };
-    let client = concat!("ringseed-swarm ", env!("CARGO_PKG_VERSION")).into();
-    let mut bytes = Handshake { info_hash, peer_id, features }.encode().to_vec();
-    message::write_have_none(&mut bytes);
-    ExtendedHandshake { client, ..ExtendedHandshake::default() }.write(&mut bytes);
-    message::write_interested(&mut bytes);
-    bytes
+/// What opens a connection.
+pub fn handshake(info_hash: InfoHash, peer_id: PeerId) -> [u8; HANDSHAKE_BYTES] {
+    Handshake { info_hash, peer_id, features: OFFERED }.encode()
+}
+
+/// Appends all else that is said before the first request: in the extensions that both sides speak
+/// an extended handshake that offers nothing, and have none; then interested.
+pub fn write_greeting(theirs: Features, out: &mut Vec<u8>) {
+    let agreed = OFFERED.both(theirs);
+    if agreed.fast {
+        message::write_have_none(out);
+    }
+    if agreed.extended {
+        let client = concat!("ringseed-swarm ", env!("CARGO_PKG_VERSION")).into();
+        ExtendedHandshake { client, ..ExtendedHandshake::default() }.write(out);
+    }
+    message::write_interested(out);
 }
 
 /// The length that a frame of this kind must state, where there is only one right one.

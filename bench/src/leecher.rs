@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 
 use ringseed_meta::{BlockRef, InfoHash, Instant, PieceIndex};
-use ringseed_wire::Handshake;
 use ringseed_wire::handshake::HANDSHAKE_BYTES;
 use ringseed_wire::message::{self, id};
+use ringseed_wire::{Features, Handshake};
 
 use crate::fault::Fault;
 use crate::frames;
@@ -58,6 +58,8 @@ pub struct Leecher {
     /// Pieces that a bitfield in arrival has named so far.
     pieces_named: u32,
     choked: bool,
+    /// The seeder's handshake has come, and our greeting is due.
+    greets: Option<Features>,
     /// BEP 6 was agreed: a choke rejects each request by name, rather than dropping all.
     fast: bool,
     unchoked_at: Option<Instant>,
@@ -80,6 +82,7 @@ impl Leecher {
             carried: 0,
             pieces_named: 0,
             choked: true,
+            greets: None,
             fast: false,
             unchoked_at: None,
             offset: 0,
@@ -113,6 +116,14 @@ impl Leecher {
                 Need::Read((left as usize).min(SCRATCH_BYTES))
             }
             Phase::Body { left, .. } => Need::Discard(left as usize),
+        }
+    }
+
+    /// Appends the greeting when it is due: once, after the seeder's handshake.
+    #[inline]
+    pub fn greet(&mut self, out: &mut Vec<u8>) {
+        if let Some(theirs) = self.greets.take() {
+            frames::write_greeting(theirs, out);
         }
     }
 
@@ -200,6 +211,7 @@ impl Leecher {
                 return Err(Fault::InfoHash { asked, answered });
             }
             self.fast = answer.features.fast;
+            self.greets = Some(answer.features);
             self.carried = 0;
             self.phase = Phase::Header;
         }

@@ -23,7 +23,7 @@ fn frame(id: u8, body: &[u8]) -> Vec<u8> {
 }
 
 fn handshake() -> Vec<u8> {
-    frames::opening(NAME, PeerId([1; 20]))[..HANDSHAKE_BYTES].to_vec()
+    frames::handshake(NAME, PeerId([1; 20])).to_vec()
 }
 
 /// Requests are written as 4 bytes of length, the id, and what a reject has for a body.
@@ -139,6 +139,22 @@ fn nothing_is_asked_while_choked_and_depth_is_kept_afterwards() {
     assert!(asked(&mut leecher).is_empty());
     feed_whole(&mut leecher, &answer[5_000..], &mut tally).unwrap();
     assert_eq!(asked(&mut leecher).len(), 1);
+}
+
+#[test]
+fn the_greeting_keeps_to_what_the_seeder_speaks_and_is_said_once() {
+    for (reserved, ids) in [(4, &[15, 2][..]), (0, &[2])] {
+        let (mut leecher, mut tally) = (leecher(1), Tally::new());
+        let mut out = Vec::new();
+        leecher.greet(&mut out);
+        assert!(out.is_empty());
+        let mut hello = handshake();
+        (hello[25], hello[27]) = (0, reserved);
+        feed_whole(&mut leecher, &hello, &mut tally).unwrap();
+        leecher.greet(&mut out);
+        leecher.greet(&mut out);
+        assert_eq!(out.chunks(5).map(|frame| frame[4]).collect::<Vec<_>>(), ids);
+    }
 }
 
 #[test]

@@ -62,6 +62,10 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     let opened = |threads: &Threads| threads.unchoked + threads.lost >= plan.load.connections;
     threads.wait_until(clock.now().after(plan.opening), &clock, opened)?;
     if threads.unchoked == 0 {
+        // A thread that has lost all its connections is about to say why.
+        let lost_all = threads.lost >= plan.load.connections;
+        let moment = Duration::from_secs(u64::from(lost_all));
+        threads.wait_until(clock.now().after(moment), &clock, |_| false)?;
         bail!(
             "{} has unchoked none of {} connections in {} s (--opening)",
             plan.load.target,
