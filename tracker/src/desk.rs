@@ -23,6 +23,8 @@ pub struct Rules {
     /// Torrents and peers that are kept. [`Rules::default`] keeps a silent peer for two
     /// intervals and a bit: one announce may be lost.
     pub bounds: Bounds,
+    /// HTTP connections at a time; from half of them on, none is kept for another request.
+    pub connections_max: usize,
 }
 
 impl Default for Rules {
@@ -55,7 +57,8 @@ impl Rules {
     /// Rules with the default bounds, and silence allowed in proportion to the interval.
     pub fn every(interval: Duration, min_interval: Duration) -> Rules {
         let silent_max = (interval * 2 + limits::SILENT_MARGIN).min(limits::SILENT_MAX);
-        Rules { interval, min_interval, bounds: Bounds { silent_max, ..Bounds::default() } }
+        let bounds = Bounds { silent_max, ..Bounds::default() };
+        Rules { interval, min_interval, bounds, connections_max: limits::CONNECTIONS_MAX }
     }
 
     /// As it is written on the wire.
@@ -125,7 +128,12 @@ pub(crate) struct Desk {
     pub(crate) counters: Counters,
     /// Peers of the answer that is being written.
     pub(crate) handed_out: Vec<PeerEntry>,
+    /// The same, packed.
     packed: Vec<u8>,
+    /// The body of the HTTP answer that is being written.
+    pub(crate) body: Vec<u8>,
+    /// HTTP connections that are open.
+    pub(crate) connections: usize,
 }
 
 impl Desk {
@@ -137,6 +145,8 @@ impl Desk {
             counters: Counters::default(),
             handed_out: Vec::new(),
             packed: Vec::new(),
+            body: Vec::new(),
+            connections: 0,
         }
     }
 
@@ -154,6 +164,12 @@ impl Desk {
     pub(crate) fn scrape(&mut self, from: IpAddr, info_hash: &InfoHash) -> ScrapeStats {
         self.counters.scrapes += 1;
         self.swarms.scrape(from, info_hash)
+    }
+
+    /// Whether half of the connections are taken: then clients are not offered to keep theirs,
+    /// and nobody is turned away who only comes to announce.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.connections > self.rules.connections_max / 2
     }
 
     /// The peers to be told, packed.

@@ -8,29 +8,23 @@ mod exchange;
 mod request;
 
 use ringseed_meta::Instant;
-use ringseed_ring::{Completion, Failure, Kernel, Op, Outcome, RecvBuffer, Socket, Verb};
+use ringseed_ring::{Batch, Completion, Failure, Kernel, Op, OpId, Outcome, Socket, Verb};
 
 use crate::desk::Desk;
 use crate::limits;
 use crate::outbox::Outbox;
+use crate::source::Source;
 use crate::token::Tag;
-use connection::{Connection, Reading, Sending, Stage, Step};
+use connection::{Connection, Manner, Reading, Sending, Stage, Step};
 use exchange::Next;
 
 /// All HTTP listeners and connections of a loop.
 pub(crate) struct Http {
-    listeners: Vec<Listener>,
+    listeners: Vec<Source>,
     /// By place; a place is free again when its connection's close has completed.
     connections: Vec<Option<Connection>>,
     free: Vec<u32>,
     next_sweep: Instant,
-    body: Vec<u8>,
-}
-
-struct Listener {
-    socket: Socket,
-    /// Accepting ended, as when file descriptors run out; the next sweep begins it again.
-    accepting: bool,
 }
 
 impl Http {
@@ -40,19 +34,12 @@ impl Http {
         outbox: &mut Outbox,
         listeners: &[Socket],
     ) -> Http {
-        let listeners: Vec<_> =
-            listeners.iter().map(|socket| Listener { socket: *socket, accepting: true }).collect();
+        let listeners: Vec<_> = listeners.iter().map(|socket| Source::running(*socket)).collect();
         for (place, listener) in listeners.iter().enumerate() {
             let op = Op::Accept { listener: listener.socket };
             outbox.push(kernel, op, Tag::HttpAccept(place as u32));
         }
-        Http {
-            listeners,
-            connections: Vec::new(),
-            free: Vec::new(),
-            next_sweep: Instant::ZERO,
-            body: Vec::new(),
-        }
+        Http { listeners, connections: Vec::new(), free: Vec::new(), next_sweep: Instant::ZERO }
     }
 
     /// Connections that are open.
@@ -62,7 +49,7 @@ impl Http {
 
     /// When [`Http::sweep`] next has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let idle = self.connections() == 0 && self.listeners.iter().all(|one| one.accepting);
+        let idle = self.connections() == 0 && self.listeners.iter().all(Source::is_running);
         (!idle).then_some(self.next_sweep)
     }
 
@@ -79,21 +66,18 @@ impl Http {
             | Tag::HttpSend(place)
             | Tag::HttpWritable(place)
             | Tag::HttpClose(place) => place,
-            Tag::UdpReceive(_) | Tag::Ignored => return,
+            Tag::ListenerClose(listener) => return self.on_listener_closed(listener),
+            Tag::UdpReceive(_) | Tag::UdpClose(_) | Tag::Ignored => return,
         };
         if let Tag::HttpClose(_) = tag {
-            if let Some(connection) = self.connections.get_mut(place as usize)
-                && connection.take().is_some()
-            {
-                self.free.push(place);
-            }
+            self.on_closed(place);
+            hall.desk.connections = self.connections();
             return;
         }
-        let crowded = self.is_crowded();
         let Some(Some(connection)) = self.connections.get_mut(place as usize) else { return };
         match completion.outcome {
             Outcome::Received { buffer } => {
-                hall.receive(connection, &mut self.body, &buffer, crowded);
+                hall.receive(connection, &buffer);
                 drop(buffer);
                 connection.reading =
                     if completion.more { connection.reading } else { Reading::Off };
@@ -108,14 +92,10 @@ impl Http {
             Outcome::Failed(Failure::Cancelled) if connection.reading == Reading::Stopping => {
                 connection.reading = Reading::Off;
             }
-            Outcome::Failed(_) => hall.close(connection, place, true),
+            Outcome::Failed(_) => hall.close(connection, place, Manner::Reset),
             _ => {}
         }
         hall.go_on(connection, place, completion.op);
-    }
-
-    fn is_crowded(&self) -> bool {
-        self.connections() > limits::CONNECTIONS_CROWDED
     }
 
     fn on_accept<K: Kernel>(
@@ -124,14 +104,13 @@ impl Http {
         listener: u32,
         completion: Completion,
     ) {
-        if !completion.more
-            && let Some(listener) = self.listeners.get_mut(listener as usize)
-        {
-            listener.accepting = false;
+        let Some(listener) = self.listeners.get_mut(listener as usize) else { return };
+        if !completion.more && listener.ended() {
             self.next_sweep = self.next_sweep.max(hall.now.after(limits::SWEEP));
         }
+        let serves = listener.is_open();
         let Outcome::Accepted { socket, peer } = completion.outcome else { return };
-        if self.connections() >= limits::CONNECTIONS_MAX {
+        if self.connections() >= hall.desk.rules.connections_max || !serves {
             hall.desk.counters.refused_connections += 1;
             hall.outbox.push(hall.kernel, Op::Close { socket, reset: true }, Tag::Ignored);
             return;
@@ -140,7 +119,22 @@ impl Http {
             self.next_sweep = hall.now.after(limits::SWEEP);
         }
         let place = self.take_in(Connection::new(socket, peer.ip(), hall.now));
+        hall.desk.connections = self.connections();
         hall.outbox.push(hall.kernel, Op::Receive { socket }, Tag::HttpReceive(place));
+    }
+
+    fn on_closed(&mut self, place: u32) {
+        if let Some(slot) = self.connections.get_mut(place as usize)
+            && slot.take().is_some()
+        {
+            self.free.push(place);
+        }
+    }
+
+    fn on_listener_closed(&mut self, listener: u32) {
+        if let Some(listener) = self.listeners.get_mut(listener as usize) {
+            listener.closed();
+        }
     }
 
     fn take_in(&mut self, connection: Connection) -> u32 {
@@ -161,12 +155,12 @@ impl Http {
         }
         self.next_sweep = hall.now.after(limits::SWEEP);
         for (place, listener) in self.listeners.iter_mut().enumerate() {
-            if !std::mem::replace(&mut listener.accepting, true) {
+            if listener.begin_again() {
                 let op = Op::Accept { listener: listener.socket };
                 hall.outbox.push(hall.kernel, op, Tag::HttpAccept(place as u32));
             }
         }
-        let idle_max = match self.is_crowded() {
+        let idle_max = match hall.desk.is_crowded() {
             true => limits::IDLE_TIMEOUT_CROWDED,
             false => limits::IDLE_TIMEOUT,
         };
@@ -174,10 +168,33 @@ impl Http {
             if let Some(connection) = connection
                 && connection.is_overdue(hall.now, idle_max)
             {
-                let reset = !matches!(connection.stage, Stage::Lingering(_));
-                hall.close(connection, place as u32, reset);
+                let manner = match connection.stage {
+                    Stage::Lingering(_) => Manner::Orderly,
+                    _ => Manner::Reset,
+                };
+                hall.close(connection, place as u32, manner);
             }
         }
+    }
+
+    /// Closes all listeners and connections; answers on their way are lost.
+    pub(crate) fn close<K: Kernel>(&mut self, hall: &mut Hall<'_, K>) {
+        for (place, listener) in self.listeners.iter_mut().enumerate() {
+            if listener.close() {
+                let op = Op::Close { socket: listener.socket, reset: false };
+                hall.outbox.push(hall.kernel, op, Tag::ListenerClose(place as u32));
+            }
+        }
+        for (place, connection) in self.connections.iter_mut().enumerate() {
+            if let Some(connection) = connection {
+                hall.close(connection, place as u32, Manner::Orderly);
+            }
+        }
+    }
+
+    /// All listeners and connections are closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connections() == 0 && self.listeners.iter().all(Source::is_closed)
     }
 }
 
@@ -190,35 +207,41 @@ pub(crate) struct Hall<'a, K> {
 }
 
 impl<K: Kernel> Hall<'_, K> {
-    /// Answers the requests that `bytes` complete.
-    fn receive(
-        &mut self,
-        connection: &mut Connection,
-        body: &mut Vec<u8>,
-        bytes: &RecvBuffer,
-        crowded: bool,
-    ) {
+    /// Answers the requests that `bytes` complete, as far as there is room for the answers.
+    fn receive(&mut self, connection: &mut Connection, bytes: &[u8]) {
         if connection.stage != Stage::Open {
             return;
         }
+        if connection.holds() {
+            return connection.exchange.hold(bytes);
+        }
+        self.answer(connection, bytes);
+    }
+
+    fn answer(&mut self, connection: &mut Connection, bytes: &[u8]) {
         let peer = connection.peer;
         let (desk, kernel, now) = (&mut *self.desk, &mut *self.kernel, self.now);
         let answers = connection.answers.get_or_insert_with(|| kernel.batch());
+        let mut body = std::mem::take(&mut desk.body);
         let progress = connection.exchange.receive(bytes, |request| {
             body.clear();
             let (status, next) = match request {
-                Ok(request) => answer::to(desk, now, peer, &request, body, crowded),
-                Err(refusal) => (answer::refuse(desk, refusal, body), Next::Nothing),
+                Ok(request) => answer::to(desk, now, peer, &request, &mut body),
+                Err(refusal) => (answer::refuse(desk, refusal, &mut body), Next::Nothing),
             };
             answer::write_head(answers, status, body.len(), next);
-            answers.push_bytes(body);
-            next
+            answers.push_bytes(&body);
+            match next {
+                Next::Request if !Connection::has_room(answers) => Next::Room,
+                next => next,
+            }
         });
+        desk.body = body;
         connection.received(now, progress);
     }
 
     /// Does what is due on a connection after something has changed.
-    fn go_on(&mut self, connection: &mut Connection, place: u32, op: ringseed_ring::OpId) {
+    fn go_on(&mut self, connection: &mut Connection, place: u32, op: OpId) {
         loop {
             match connection.step(self.now) {
                 Step::Nothing => return,
@@ -232,8 +255,8 @@ impl<K: Kernel> Hall<'_, K> {
                     let op = Op::Receive { socket: connection.socket };
                     self.outbox.push(self.kernel, op, Tag::HttpReceive(place));
                 }
-                Step::Close => self.close(connection, place, false),
-                Step::Reset => self.close(connection, place, true),
+                Step::Resume => self.answer(connection, &[]),
+                Step::Close(manner) => self.close(connection, place, manner),
             }
         }
     }
@@ -246,12 +269,7 @@ impl<K: Kernel> Hall<'_, K> {
     }
 
     /// The socket took less than all: the rest waits until it takes more.
-    fn wait_for_room(
-        &mut self,
-        connection: &mut Connection,
-        place: u32,
-        batch: Box<ringseed_ring::Batch>,
-    ) {
+    fn wait_for_room(&mut self, connection: &mut Connection, place: u32, batch: Box<Batch>) {
         if connection.stage == Stage::Closing {
             return self.kernel.recycle(batch);
         }
@@ -275,12 +293,12 @@ impl<K: Kernel> Hall<'_, K> {
         }
     }
 
-    fn close(&mut self, connection: &mut Connection, place: u32, reset: bool) {
+    fn close(&mut self, connection: &mut Connection, place: u32, manner: Manner) {
         if connection.stage == Stage::Closing {
             return;
         }
         connection.stage = Stage::Closing;
-        let op = Op::Close { socket: connection.socket, reset };
+        let op = Op::Close { socket: connection.socket, reset: manner == Manner::Reset };
         self.outbox.push(self.kernel, op, Tag::HttpClose(place));
     }
 }

@@ -14,7 +14,10 @@ pub mod limits;
 mod outbox;
 pub mod random;
 mod server;
+mod source;
 pub mod swarm;
+#[cfg(test)]
+mod tests;
 mod token;
 mod tracker;
 mod udp;

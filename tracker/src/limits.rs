@@ -51,17 +51,13 @@ pub const HEADER_FIELDS_MAX: usize = 48;
 /// HTTP connections at a time. Each takes some 300 bytes and one file descriptor while it idles.
 pub const CONNECTIONS_MAX: usize = 8192;
 
-/// Connections from which on clients are not offered to keep theirs: what is open closes soon,
-/// and nobody is refused who only comes to announce.
-pub const CONNECTIONS_CROWDED: usize = CONNECTIONS_MAX / 2;
-
-/// Bytes of answers that wait for one client; with more it is not read from until it has taken
-/// some: a hundred pipelined announces.
+/// Bytes of answers that wait for one client; with more it is not read from, and its requests are
+/// not answered, until it has taken them: some two hundred pipelined announces.
 pub const UNSENT_BYTES_PAUSE: u64 = 64 << 10;
 
-/// Bytes of answers that wait for one client at most. Between the pause and its effect a few
-/// buffers may still come; with more than those the client is closed on.
-pub const UNSENT_BYTES_MAX: u64 = 256 << 10;
+/// Bytes of requests that are held back until there is room for their answers. Between the pause
+/// and its effect some receive buffers may still come; with more than these the client is closed on.
+pub const HELD_BYTES_MAX: usize = 256 << 10;
 
 /// Time for a request to come whole after its first byte, and for the first after the connection.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,3 +115,6 @@ pub const RECEIVE_BUFFERS: u16 = 1024;
 
 /// Bytes of a receive buffer: an announce of either protocol, with room for a pipelined few.
 pub const RECEIVE_BUFFER_BYTES: u32 = 2048;
+
+/// Time for all sockets to close when the tracker is stopped; the end of the thread closes the rest.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -200,6 +200,11 @@ fn serve(
     while !stop.load(Ordering::Acquire) {
         tracker.turn(&mut kernel, clock.now())?;
     }
+    tracker.close(&mut kernel, clock.now());
+    let give_up = clock.now().after(limits::CLOSE_TIMEOUT);
+    while !tracker.is_closed() && clock.now() < give_up {
+        tracker.turn(&mut kernel, clock.now())?;
+    }
     Ok(())
 }
 

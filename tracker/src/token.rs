@@ -11,6 +11,8 @@ pub(crate) enum Tag {
     HttpWritable(u32),
     HttpClose(u32),
     UdpReceive(u32),
+    UdpClose(u32),
+    ListenerClose(u32),
     /// Nothing depends on how it ends.
     Ignored,
 }
@@ -25,6 +27,8 @@ impl Tag {
             Tag::HttpWritable(place) => (4, place),
             Tag::HttpClose(place) => (5, place),
             Tag::UdpReceive(place) => (6, place),
+            Tag::UdpClose(place) => (7, place),
+            Tag::ListenerClose(place) => (8, place),
         };
         Token(kind << 32 | u64::from(place))
     }
@@ -38,6 +42,8 @@ impl Tag {
             4 => Tag::HttpWritable(place),
             5 => Tag::HttpClose(place),
             6 => Tag::UdpReceive(place),
+            7 => Tag::UdpClose(place),
+            8 => Tag::ListenerClose(place),
             _ => Tag::Ignored,
         }
     }
@@ -57,6 +63,8 @@ mod tests {
                 Tag::HttpWritable(place),
                 Tag::HttpClose(place),
                 Tag::UdpReceive(place),
+                Tag::UdpClose(place),
+                Tag::ListenerClose(place),
                 Tag::Ignored,
             ] {
                 assert_eq!(Tag::of(tag.token()), tag);

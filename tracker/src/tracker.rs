@@ -50,7 +50,9 @@ impl Tracker {
             let (desk, outbox) = (&mut self.desk, &mut self.outbox);
             let mut hall = Hall { kernel, outbox, desk, now };
             match tag {
-                Tag::UdpReceive(place) => self.udp.on_completion(&mut hall, place, completion),
+                Tag::UdpReceive(_) | Tag::UdpClose(_) => {
+                    self.udp.on_completion(&mut hall, tag, completion);
+                }
                 _ => self.http.on_completion(&mut hall, tag, completion),
             }
             left -= 1;
@@ -64,6 +66,18 @@ impl Tracker {
             wait = Wait::AtMost(self.deadline().since(now));
         }
         kernel.enter(wait)
+    }
+
+    /// Closes all sockets; the turns that follow finish it.
+    pub fn close<K: Kernel>(&mut self, kernel: &mut K, now: Instant) {
+        let mut hall = Hall { kernel, outbox: &mut self.outbox, desk: &mut self.desk, now };
+        self.http.close(&mut hall);
+        self.udp.close(&mut hall);
+    }
+
+    /// Whether all sockets are closed.
+    pub fn is_closed(&self) -> bool {
+        self.http.is_closed() && self.udp.is_closed() && self.outbox.is_empty()
     }
 
     fn on_time<K: Kernel>(&mut self, kernel: &mut K, now: Instant) {

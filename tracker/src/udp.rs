@@ -14,18 +14,14 @@ use crate::desk::Desk;
 use crate::http::Hall;
 use crate::limits;
 use crate::outbox::Outbox;
+use crate::source::Source;
 use crate::token::Tag;
 
 /// All UDP sockets of a loop.
 pub(crate) struct Udp {
-    sockets: Vec<Receiver>,
+    sockets: Vec<Source>,
     /// When receives that ended are begun again.
     next_sweep: Option<Instant>,
-}
-
-struct Receiver {
-    socket: Socket,
-    receiving: bool,
 }
 
 impl Udp {
@@ -35,24 +31,29 @@ impl Udp {
             let op = Op::ReceiveDatagram { socket: *socket };
             outbox.push(kernel, op, Tag::UdpReceive(place as u32));
         }
-        let receiver = |socket: &Socket| Receiver { socket: *socket, receiving: true };
-        Udp { sockets: sockets.iter().map(receiver).collect(), next_sweep: None }
+        let sockets = sockets.iter().map(|socket| Source::running(*socket)).collect();
+        Udp { sockets, next_sweep: None }
     }
 
     pub(crate) fn on_completion<K: Kernel>(
         &mut self,
         hall: &mut Hall<'_, K>,
-        place: u32,
+        tag: Tag,
         completion: Completion,
     ) {
-        let Some(receiver) = self.sockets.get_mut(place as usize) else { return };
-        if !completion.more {
-            receiver.receiving = false;
+        let (Tag::UdpReceive(place) | Tag::UdpClose(place)) = tag else { return };
+        let Some(source) = self.sockets.get_mut(place as usize) else { return };
+        if let Tag::UdpClose(_) = tag {
+            return source.closed();
+        }
+        if !completion.more && source.ended() {
             self.next_sweep.get_or_insert(hall.now.after(limits::SWEEP));
         }
         let Outcome::Datagram { buffer, from } = completion.outcome else { return };
-        if let Some(bytes) = answer(hall.desk, hall.now, from, &buffer) {
-            let op = Op::SendDatagram { socket: receiver.socket, to: from, bytes: bytes.into() };
+        if source.is_open()
+            && let Some(bytes) = answer(hall.desk, hall.now, from, &buffer)
+        {
+            let op = Op::SendDatagram { socket: source.socket, to: from, bytes: bytes.into() };
             // A datagram may be lost anywhere; when the kernel is at its limit, here.
             let _ = hall.kernel.push(op, Tag::Ignored.token());
         }
@@ -69,12 +70,27 @@ impl Udp {
             return;
         }
         self.next_sweep = None;
-        for (place, receiver) in self.sockets.iter_mut().enumerate() {
-            if !std::mem::replace(&mut receiver.receiving, true) {
-                let op = Op::ReceiveDatagram { socket: receiver.socket };
+        for (place, source) in self.sockets.iter_mut().enumerate() {
+            if source.begin_again() {
+                let op = Op::ReceiveDatagram { socket: source.socket };
                 hall.outbox.push(hall.kernel, op, Tag::UdpReceive(place as u32));
             }
         }
+    }
+
+    /// Closes all sockets.
+    pub(crate) fn close<K: Kernel>(&mut self, hall: &mut Hall<'_, K>) {
+        for (place, source) in self.sockets.iter_mut().enumerate() {
+            if source.close() {
+                let op = Op::Close { socket: source.socket, reset: false };
+                hall.outbox.push(hall.kernel, op, Tag::UdpClose(place as u32));
+            }
+        }
+    }
+
+    /// All sockets are closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sockets.iter().all(Source::is_closed)
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn write_head(answers: &mut Batch, status: Status, body_bytes: usize,
     answers.push_bytes(match next {
         Next::Nothing => b"Connection: close\r\n",
         // Without this a client of HTTP/1.0 would wait for the end.
-        Next::Request | Next::Rest => b"Connection: keep-alive\r\n",
+        Next::Request | Next::Rest | Next::Room => b"Connection: keep-alive\r\n",
     });
     let mut length = [0; 48];
     let mut rest = length.as_mut_slice();
@@ -64,7 +64,6 @@ pub(super) fn to(
     peer: IpAddr,
     request: &Request<'_>,
     body: &mut Vec<u8>,
-    crowded: bool,
 ) -> (Status, Next) {
     let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
     let status = match path {
@@ -74,7 +73,7 @@ pub(super) fn to(
         _ => not_found(desk, body),
     };
     match request.persistence {
-        Persistence::KeepAlive if !crowded => (status, Next::Request),
+        Persistence::KeepAlive if !desk.is_crowded() => (status, Next::Request),
         _ => (status, Next::Nothing),
     }
 }

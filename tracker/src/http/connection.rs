@@ -21,6 +21,10 @@ pub(super) struct Connection {
     pub(super) sending: Sending,
     pub(super) reading: Reading,
     pub(super) stage: Stage,
+    /// Requests that have come are held back until there is room for their answers.
+    holds: bool,
+    /// The client sends no more.
+    their_end: bool,
     /// Since when the rest of a request is awaited.
     request_since: Option<Instant>,
     idle_since: Instant,
@@ -53,21 +57,12 @@ pub(super) enum Stage {
     /// Requests are served.
     Open,
     /// The last answer is on its way; what still comes is not looked at.
-    LastAnswer(Ending),
+    LastAnswer,
     /// The client has all answers, and may read them before the socket is closed under it
     /// (RFC 9112, 9.6: closing with unread input resets the connection and may lose the answer).
     Lingering(Instant),
     /// A close was pushed; only its completion is awaited.
     Closing,
-}
-
-/// Who ended the exchange.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ending {
-    /// We did; the client may be sending still.
-    Ours,
-    /// The client closed its side.
-    Theirs,
 }
 
 /// What is to be done with the socket next.
@@ -80,9 +75,17 @@ pub(super) enum Step {
     StopReading,
     /// Receive again.
     Read,
-    /// Close in good order.
-    Close,
-    /// Close at once; what is unsent is lost.
+    /// Answer requests that were held back.
+    Resume,
+    Close(Manner),
+}
+
+/// How a socket is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Manner {
+    /// What was sent still arrives.
+    Orderly,
+    /// At once; what did not arrive is lost.
     Reset,
 }
 
@@ -96,6 +99,8 @@ impl Connection {
             sending: Sending::Nothing,
             reading: Reading::On,
             stage: Stage::Open,
+            holds: false,
+            their_end: false,
             request_since: Some(now),
             idle_since: now,
         }
@@ -115,24 +120,31 @@ impl Connection {
         self.request_since = match progress.next {
             Next::Rest if progress.requests == 0 => self.request_since.or(Some(now)),
             Next::Rest => Some(now),
-            Next::Request | Next::Nothing => None,
+            Next::Request | Next::Room | Next::Nothing => None,
         };
+        self.holds = progress.next == Next::Room;
         if progress.requests > 0 {
             self.idle_since = now;
         }
         if progress.next == Next::Nothing {
-            self.stage = Stage::LastAnswer(Ending::Ours);
+            self.stage = Stage::LastAnswer;
         }
     }
 
     /// The client closed its side: it may still read.
     pub(super) fn ended(&mut self) {
         self.reading = Reading::Off;
-        match self.stage {
-            Stage::Open | Stage::LastAnswer(_) => self.stage = Stage::LastAnswer(Ending::Theirs),
-            Stage::Lingering(_) => self.stage = Stage::Lingering(Instant::ZERO),
-            Stage::Closing => {}
-        }
+        self.their_end = true;
+    }
+
+    /// Whether what is received now is to be held back.
+    pub(super) fn holds(&self) -> bool {
+        self.holds
+    }
+
+    /// Whether another answer has room.
+    pub(super) fn has_room(answers: &Batch) -> bool {
+        answers.len() <= limits::UNSENT_BYTES_PAUSE
     }
 
     /// The next thing to do. Call it again after each but `Nothing`.
@@ -140,28 +152,32 @@ impl Connection {
         let (unsent, sending) = (self.unsent(), matches!(self.sending, Sending::Batch { .. }));
         match self.stage {
             Stage::Closing => Step::Nothing,
-            _ if unsent > limits::UNSENT_BYTES_MAX => Step::Reset,
             _ if unsent > 0 && !sending => Step::Send,
-            Stage::Open => match self.reading {
-                Reading::On if unsent > limits::UNSENT_BYTES_PAUSE => Step::StopReading,
-                Reading::Off if unsent <= limits::UNSENT_BYTES_PAUSE => Step::Read,
-                _ => Step::Nothing,
-            },
-            Stage::LastAnswer(_) if unsent > 0 => Step::Nothing,
-            Stage::LastAnswer(Ending::Theirs) => Step::Close,
-            Stage::LastAnswer(Ending::Ours) => {
-                self.stage = Stage::Lingering(now.after(limits::LINGER));
-                self.linger(now)
+            Stage::Open if self.exchange.held_bytes() > limits::HELD_BYTES_MAX => {
+                Step::Close(Manner::Reset)
             }
-            Stage::Lingering(_) => self.linger(now),
-        }
-    }
-
-    fn linger(&self, now: Instant) -> Step {
-        match self.stage {
-            Stage::Lingering(until) if now >= until => Step::Close,
-            _ if self.reading == Reading::Off => Step::Read,
-            _ => Step::Nothing,
+            Stage::Open if self.holds && unsent == 0 => Step::Resume,
+            Stage::Open if self.their_end && !self.holds => {
+                self.stage = Stage::LastAnswer;
+                self.step(now)
+            }
+            Stage::Open => {
+                let full = self.holds || unsent > limits::UNSENT_BYTES_PAUSE;
+                match self.reading {
+                    Reading::On if full => Step::StopReading,
+                    Reading::Off if !full && !self.their_end => Step::Read,
+                    _ => Step::Nothing,
+                }
+            }
+            Stage::LastAnswer if unsent > 0 => Step::Nothing,
+            Stage::LastAnswer => {
+                self.stage = Stage::Lingering(now.after(limits::LINGER));
+                self.step(now)
+            }
+            Stage::Lingering(_) if self.their_end => Step::Close(Manner::Orderly),
+            Stage::Lingering(until) if now >= until => Step::Close(Manner::Orderly),
+            Stage::Lingering(_) if self.reading == Reading::Off => Step::Read,
+            Stage::Lingering(_) => Step::Nothing,
         }
     }
 

@@ -3,10 +3,13 @@
 
 use super::request::{Head, Refusal, Request, read};
 
-/// Bytes in, requests out. Keeps only the beginning of a request that is not complete yet.
+/// Bytes in, requests out. Keeps the beginning of a request that is not complete yet, and what
+/// follows when requests come faster than their answers are taken.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     carry: Vec<u8>,
+    /// Bytes of `carry` that are known to hold no complete request.
+    looked_at: usize,
 }
 
 /// What the bytes of one `receive` came to.
@@ -24,30 +27,34 @@ pub(super) enum Next {
     Request,
     /// The rest of a request.
     Rest,
+    /// Room for answers; requests that have come are held back.
+    Room,
     /// Nothing: the last request that this connection serves has come.
     Nothing,
 }
 
 impl Exchange {
-    /// Calls `answer` for each request that `bytes` complete, in order, until it says
-    /// [`Next::Nothing`] or a request is refused: what follows then is not looked at.
+    /// Calls `answer` for each request that `bytes` complete, in order, until it says that there
+    /// is no [`Next::Room`] for another answer, or that there is to be [`Next::Nothing`] more, or
+    /// a request is refused: what follows then is not looked at.
     pub(super) fn receive(
         &mut self,
         bytes: &[u8],
         mut answer: impl FnMut(Result<Request<'_>, Refusal>) -> Next,
     ) -> Progress {
-        let mut looked_at = self.carry.len();
-        let carried = looked_at > 0;
+        // Taken out, so that a request may refer to it while what is left of it is kept.
+        let mut carry = std::mem::take(&mut self.carry);
+        let carried = !carry.is_empty();
         if carried {
-            self.carry.extend_from_slice(bytes);
+            carry.extend_from_slice(bytes);
         }
-        let all = if carried { self.carry.as_slice() } else { bytes };
+        let all = if carried { carry.as_slice() } else { bytes };
         let (mut rest, mut requests) = (all, 0);
         let next = loop {
             if rest.is_empty() {
                 break Next::Request;
             }
-            match read(rest, looked_at) {
+            match read(rest, self.looked_at) {
                 Head::Incomplete => break Next::Rest,
                 Head::Refused(refusal) => {
                     requests += 1;
@@ -56,25 +63,37 @@ impl Exchange {
                 }
                 Head::Complete { bytes, request } => {
                     requests += 1;
-                    looked_at = 0;
-                    if answer(Ok(request)) == Next::Nothing {
-                        break Next::Nothing;
-                    }
+                    self.looked_at = 0;
                     rest = rest.get(bytes..).unwrap_or_default();
+                    match answer(Ok(request)) {
+                        Next::Nothing => break Next::Nothing,
+                        Next::Room if !rest.is_empty() => break Next::Room,
+                        _ => {}
+                    }
                 }
             }
         };
-        self.keep(next, all.len() - rest.len(), bytes, carried);
+        let (read, left) = (all.len() - rest.len(), rest.len());
+        if matches!(next, Next::Rest | Next::Room) {
+            if carried {
+                carry.drain(..read);
+                self.carry = carry;
+            } else {
+                self.carry.extend_from_slice(rest);
+            }
+        }
+        self.looked_at = if next == Next::Rest { left } else { 0 };
         Progress { requests, next }
     }
 
-    /// Drops what was read, and keeps the rest of an incomplete request.
-    fn keep(&mut self, next: Next, read: usize, bytes: &[u8], carried: bool) {
-        match next {
-            Next::Rest if carried => drop(self.carry.drain(..read)),
-            Next::Rest => self.carry.extend_from_slice(bytes.get(read..).unwrap_or_default()),
-            Next::Request | Next::Nothing => self.carry = Vec::new(),
-        }
+    /// Keeps bytes behind those that are held back.
+    pub(super) fn hold(&mut self, bytes: &[u8]) {
+        self.carry.extend_from_slice(bytes);
+    }
+
+    /// Bytes that are held back.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.carry.len()
     }
 }
 
@@ -108,6 +127,25 @@ mod tests {
             Next::Nothing
         });
         assert_eq!((answered, progress.next), (1, Next::Nothing));
+    }
+
+    #[test]
+    fn requests_without_room_for_their_answers_are_held_back() {
+        let stream: String = (1..=4).map(|number| request(&format!("/{number}"))).collect();
+        let mut exchange = Exchange::default();
+        let mut answered = String::new();
+        let mut take = |request: Result<Request<'_>, Refusal>| {
+            answered += request.unwrap().target;
+            Next::Room
+        };
+        let (now, later) = stream.as_bytes().split_at(stream.len() * 5 / 8);
+        assert_eq!(exchange.receive(now, &mut take), Progress { requests: 1, next: Next::Room });
+        exchange.hold(later);
+        for next in [Next::Room, Next::Room, Next::Request] {
+            assert_eq!(exchange.receive(&[], &mut take), Progress { requests: 1, next });
+        }
+        assert_eq!(exchange.receive(&[], &mut take), Progress { requests: 0, next: Next::Request });
+        assert_eq!(answered, "/1/2/3/4");
     }
 
     proptest! {

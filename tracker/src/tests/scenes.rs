@@ -1,0 +1,212 @@
+//! One thing at a time, in a calm world.
+
+use ringseed_ring::sim::{Fault, Faults, RemoteState};
+use ringseed_wire::tracker_udp::{Response, write_connect_request, write_scrape_request};
+
+use super::*;
+use crate::limits;
+
+fn calm() -> Stage {
+    Stage::new(Options::calm(1))
+}
+
+fn read(remote: &Remote) -> String {
+    String::from_utf8(remote.read()).unwrap()
+}
+
+fn ms(duration: std::time::Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+#[test]
+fn an_announce_is_answered_and_the_connection_kept() {
+    let mut stage = calm();
+    let remote = stage.connect(1);
+    for times in 1..=3 {
+        remote.write(announce(1, times).as_bytes());
+        stage.run_ms(1);
+        assert_eq!(read(&remote), announced(usize::from(times)));
+    }
+    assert_eq!(remote.state(), RemoteState::Open);
+    stage.end();
+}
+
+#[test]
+fn pipelined_requests_are_answered_with_one_send() {
+    let mut stage = calm();
+    let remote = stage.connect(1);
+    let requests: String = (1..=5).map(|port| announce(1, port)).collect();
+    remote.write(requests.as_bytes());
+    stage.run_ms(1);
+    assert_eq!(read(&remote), (1..=5).map(announced).collect::<String>());
+    stage.end();
+}
+
+#[test]
+fn a_request_that_does_not_become_complete_is_not_waited_for_longer() {
+    let mut stage = calm();
+    let (silent, slow) = (stage.connect(1), stage.connect(2));
+    for byte in "GET /announce?info_hash=".bytes().take(11) {
+        slow.write(&[byte]);
+        stage.run_ms(900);
+        assert_eq!([silent.state(), slow.state()], [RemoteState::Open; 2]);
+    }
+    stage.run_ms(2200);
+    assert_eq!([silent.state(), slow.state()], [RemoteState::Reset; 2]);
+    stage.end();
+}
+
+#[test]
+fn an_idle_connection_is_kept_for_its_time_and_no_longer() {
+    let mut stage = calm();
+    let remote = stage.connect(1);
+    for port in 1..=2 {
+        remote.write(announce(1, port).as_bytes());
+        stage.run_ms(ms(limits::IDLE_TIMEOUT) - 2000);
+        assert_eq!(read(&remote), announced(usize::from(port)));
+        assert_eq!(remote.state(), RemoteState::Open);
+    }
+    stage.run_ms(4000);
+    assert_eq!(remote.state(), RemoteState::Reset);
+    stage.end();
+}
+
+#[test]
+fn a_client_that_never_reads_makes_nobody_wait_and_is_closed_on() {
+    let mut stage = Stage::new(Options { send_bytes: (4096, 4096), ..Options::calm(1) });
+    let (deaf, other) = (stage.connect(1), stage.connect(2));
+    deaf.set_window(0);
+    let requests = announce(1, 1).repeat(100);
+    let mut written = 0;
+    for _ in 0..100 {
+        written += deaf.write(requests.as_bytes());
+        stage.run_ms(10);
+    }
+    // What the sockets hold, what is answered before the pause, and no more.
+    let taken = 128 * 1024 + limits::HELD_BYTES_MAX;
+    assert!(written < taken, "{written} bytes of requests were taken");
+    other.write(announce(2, 1).as_bytes());
+    stage.run_ms(1);
+    assert_eq!(read(&other), announced(1));
+    stage.run_ms(ms(limits::SEND_TIMEOUT) - 2000);
+    assert_eq!(deaf.state(), RemoteState::Open);
+    stage.run_ms(4000);
+    assert_eq!(deaf.state(), RemoteState::Reset);
+    stage.end();
+}
+
+#[test]
+fn a_client_that_reads_late_gets_every_answer() {
+    let mut stage = Stage::new(Options { send_bytes: (4096, 4096), ..Options::calm(1) });
+    let remote = stage.connect(1);
+    remote.set_window(1000);
+    let (requests, answers) = (announce(1, 1).repeat(2000), announced(1).repeat(2000));
+    let (mut unsent, mut got) = (requests.as_bytes(), String::new());
+    for _ in 0..100_000 {
+        unsent = unsent.get(remote.write(unsent)..).unwrap_or_default();
+        got += &read(&remote);
+        if got.len() >= answers.len() {
+            break;
+        }
+        stage.turn();
+    }
+    assert!(
+        got == answers,
+        "{} of {} bytes, {:?} at {:?}, unsent {}",
+        got.len(),
+        answers.len(),
+        remote.state(),
+        stage.now(),
+        unsent.len()
+    );
+    stage.end();
+}
+
+#[test]
+fn the_answer_to_a_refused_request_can_be_read_though_more_was_sent() {
+    let mut stage = calm();
+    let remote = stage.connect(1);
+    remote.write(b"NONSENSE\r\n\r\n");
+    for _ in 0..5 {
+        stage.run_ms(100);
+        remote.write(&[b'x'; 5000]);
+    }
+    assert!(read(&remote).starts_with("HTTP/1.1 400 "));
+    assert_eq!(remote.state(), RemoteState::Open);
+    stage.run_ms(3100);
+    assert_eq!(remote.state(), RemoteState::Ended);
+    stage.end();
+}
+
+#[test]
+fn a_client_that_has_read_its_last_answer_closes_at_once() {
+    let mut stage = calm();
+    let remote = stage.connect(1);
+    let request = announce(1, 1).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    remote.write(request.as_bytes());
+    remote.finish();
+    stage.run_ms(2);
+    assert!(read(&remote).contains("Connection: close"));
+    assert_eq!(remote.state(), RemoteState::Ended);
+    stage.end();
+}
+
+#[test]
+fn more_connections_than_there_are_places_are_turned_away() {
+    let rules = Rules { connections_max: 10, ..Rules::default() };
+    let mut stage = Stage::with_rules(Options::calm(1), rules);
+    let remotes: Vec<_> = (1..=10).map(|port| stage.connect(port)).collect();
+    stage.run_ms(1);
+    let late = stage.connect(9000);
+    stage.run_ms(1);
+    assert_eq!(late.state(), RemoteState::Reset);
+    assert!(remotes.iter().all(|remote| remote.state() == RemoteState::Open));
+    // In a crowd an answer ends its connection, and makes room.
+    remotes[0].write(announce(1, 1).as_bytes());
+    remotes[0].finish();
+    stage.run_ms(1);
+    assert!(read(&remotes[0]).contains("Connection: close"));
+    let later = stage.connect(9001);
+    later.write(announce(1, 2).as_bytes());
+    stage.run_ms(1);
+    assert!(read(&later).contains("10:incompletei2e"));
+    stage.end();
+}
+
+#[test]
+fn accepting_goes_on_after_it_failed() {
+    let faults = Faults::none().with(Fault::AcceptFailed, 500);
+    let mut stage = Stage::new(Options { faults, ..Options::calm(3) });
+    let remotes: Vec<_> = (1..=20).map(|port| stage.connect(port)).collect();
+    remotes.iter().for_each(|remote| {
+        remote.write(announce(1, 1).as_bytes());
+    });
+    stage.run_ms(60_000);
+    assert!(stage.world.coverage().met(Fault::AcceptFailed) > 0);
+    assert!(remotes.iter().all(|remote| read(remote) == announced(1)));
+    stage.end();
+}
+
+#[test]
+fn a_datagram_is_answered_where_it_came_from() {
+    let mut stage = calm();
+    let mut request = Vec::new();
+    write_connect_request(&mut request, 7);
+    stage.world.deliver_datagram(stage.udp, client(9), &request);
+    stage.run_ms(1);
+    let answers = stage.world.datagrams_sent(stage.udp);
+    let [(to, answer)] = answers.as_slice() else { panic!("{answers:?}") };
+    let Ok(Response::Connect { transaction_id: 7, connection_id }) = Response::parse(answer) else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(*to, client(9));
+    request.clear();
+    write_scrape_request(&mut request, connection_id, 8, &[ringseed_meta::InfoHash([1; 20])]);
+    let other = SocketAddr::from(([10, 0, 0, 3], 9));
+    stage.world.deliver_datagram(stage.udp, other, &request);
+    stage.world.deliver_datagram(stage.udp, client(10), &request);
+    stage.run_ms(1);
+    let answers = stage.world.datagrams_sent(stage.udp);
+    assert_eq!(answers.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [client(10)]);
+    stage.end();
+}
