@@ -113,6 +113,10 @@ impl FrameReader {
         self.carry.len()
     }
 
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.carry.capacity()
+    }
+
     /// Whether all bytes taken made whole frames.
     pub fn is_between_frames(&self) -> bool {
         self.body_left == 0 && (self.carry.is_empty() || self.is_used)

@@ -337,6 +337,13 @@ impl Peer {
         self.state.bits.upload_only
     }
 
+    /// Bytes on the heap: the carry of a split message, the set of pieces, the allowed fast set.
+    pub fn heap_bytes(&self) -> usize {
+        let allowed_fast = size_of_val(&*self.state.allowed_fast);
+        let sets = self.state.pieces.heap_bytes().saturating_add(allowed_fast);
+        self.reader.heap_bytes().saturating_add(sets)
+    }
+
     /// Their id for metadata messages, when they take them.
     pub fn metadata_id(&self) -> Option<u8> {
         Some(self.state.metadata_id).filter(|id| *id != 0)

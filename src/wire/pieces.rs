@@ -109,6 +109,10 @@ impl RemotePieces {
         self.has_all || byte.is_some_and(|byte| byte & mask != 0)
     }
 
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.set.len()
+    }
+
     pub(crate) fn has_all(&self) -> bool {
         self.has_all
     }
