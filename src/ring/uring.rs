@@ -441,4 +441,8 @@ fn cancel_entry(user_data: u64) -> squeue::Entry {
 #[cfg(test)]
 mod send_tests;
 #[cfg(test)]
+mod soak_tests;
+#[cfg(test)]
+mod socket_tests;
+#[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ pub(super) fn small() -> UringOptions {
     UringOptions { sq_entries: 64, cq_entries: 512, ops_max: 256, ..UringOptions::default() }
 }
 
-fn listen(kernel: &mut UringKernel) -> (Socket, SocketAddr) {
+pub(super) fn listen(kernel: &mut UringKernel) -> (Socket, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     (kernel.adopt(listener.into()).unwrap(), address)

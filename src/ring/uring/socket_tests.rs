@@ -1,0 +1,257 @@
+//! What only the kernel in production does: options, addresses, datagrams, direct calls, full queues.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use super::tests::{accept, listen, next, small};
+use super::*;
+
+fn option(socket: std::os::fd::BorrowedFd<'_>, level: i32, name: i32) -> Vec<u8> {
+    use std::os::fd::AsRawFd;
+    let mut value = [0u8; 16];
+    let mut length = value.len() as libc::socklen_t;
+    let (at, fd) = (value.as_mut_ptr().cast(), socket.as_raw_fd());
+    // SAFETY: `value` is writable for `length` bytes.
+    let result = unsafe { libc::getsockopt(fd, level, name, at, &mut length) };
+    assert_eq!(result, 0);
+    value[..length as usize].to_vec()
+}
+
+#[test]
+fn accepted_sockets_inherit_the_options_of_their_listener() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let (listener, address) = listen(&mut kernel);
+    let descriptor = kernel.descriptor(listener).unwrap();
+    let options = [
+        (libc::TCP_NODELAY, 1i32),
+        (libc::TCP_USER_TIMEOUT, 45_000),
+        (libc::TCP_NOTSENT_LOWAT, 1_048_576),
+    ];
+    for (name, value) in options {
+        sys::set_option(descriptor, libc::IPPROTO_TCP, name, value).unwrap();
+    }
+    // Reno is in every kernel, and nobody's default.
+    sys::set_option(descriptor, libc::IPPROTO_TCP, libc::TCP_CONGESTION, *b"reno").unwrap();
+    kernel.push(Op::Accept { listener }, Token(1)).unwrap();
+    kernel.enter(Wait::No).unwrap();
+    let _peer = std::net::TcpStream::connect(address).unwrap();
+    let Outcome::Accepted { socket, .. } = next(&mut kernel).outcome else { panic!("no socket") };
+    let accepted = kernel.descriptor(socket).unwrap();
+    for (name, value) in options {
+        assert_eq!(option(accepted, libc::IPPROTO_TCP, name), value.to_ne_bytes(), "option {name}");
+    }
+    assert!(option(accepted, libc::IPPROTO_TCP, libc::TCP_CONGESTION).starts_with(b"reno\0"));
+}
+
+#[test]
+fn a_connection_is_made_from_the_address_asked_for() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    let from = SocketAddr::from(([127, 0, 0, 9], 0));
+    kernel.push(Op::Connect { to, from: Some(from) }, Token(1)).unwrap();
+    let connected = next(&mut kernel);
+    let Outcome::Connected { socket } = connected.outcome else { panic!("{connected:?}") };
+    let (mut stream, peer) = listener.accept().unwrap();
+    assert_eq!(peer.ip(), Ipv4Addr::new(127, 0, 0, 9));
+    assert_eq!(kernel.local_addr(socket).unwrap(), peer);
+    kernel.push(Op::Receive { socket }, Token(2)).unwrap();
+    stream.write_all(b"hello").unwrap();
+    let Outcome::Received { buffer } = next(&mut kernel).outcome else { panic!("no bytes") };
+    assert_eq!(&*buffer, b"hello");
+}
+
+#[test]
+fn datagrams_come_with_their_sender_and_go() {
+    for loopback in ["127.0.0.1:0", "[::1]:0"] {
+        let mut kernel = UringKernel::new(&small()).unwrap();
+        let socket = kernel.adopt(UdpSocket::bind(loopback).unwrap().into()).unwrap();
+        let at = kernel.local_addr(socket).unwrap();
+        kernel.push(Op::ReceiveDatagram { socket }, Token(1)).unwrap();
+        kernel.enter(Wait::No).unwrap();
+        let peer = UdpSocket::bind(loopback).unwrap();
+        for text in [&b"first"[..], b"", b"third"] {
+            peer.send_to(text, at).unwrap();
+            let received = next(&mut kernel);
+            assert!(received.more);
+            let Outcome::Datagram { buffer, from } = received.outcome else {
+                panic!("{received:?}")
+            };
+            assert_eq!((&*buffer, from), (text, peer.local_addr().unwrap()));
+        }
+        let to = peer.local_addr().unwrap();
+        kernel.push(Op::SendDatagram { socket, to, bytes: (*b"answer").into() }, Token(2)).unwrap();
+        assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
+        let mut answer = [0; 16];
+        let (bytes, from) = peer.recv_from(&mut answer).unwrap();
+        assert_eq!((&answer[..bytes], from), (&b"answer"[..], at));
+        kernel.push(Op::Close { socket, reset: false }, Token(3)).unwrap();
+        assert!(matches!(next(&mut kernel).outcome, Outcome::Failed(Failure::Cancelled)));
+        assert!(matches!(next(&mut kernel).outcome, Outcome::Closed));
+    }
+}
+
+#[test]
+fn direct_calls_never_wait() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let (socket, mut stream) = accept(&mut kernel);
+    let mut buffer = [0; 8];
+    let nothing = Err(Failure::Os(libc::EAGAIN));
+    assert_eq!(kernel.receive_now(socket, &mut buffer), nothing);
+    assert_eq!(kernel.discard_now(socket, 8), nothing);
+    stream.write_all(b"headpayloadtail").unwrap();
+    kernel.push(Op::PollReadable { socket }, Token(1)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
+    assert_eq!(kernel.receive_now(socket, &mut buffer[..4]), Ok(4));
+    assert_eq!(&buffer[..4], b"head");
+    assert_eq!(kernel.discard_now(socket, 7), Ok(7));
+    assert_eq!(kernel.receive_now(socket, &mut buffer), Ok(4));
+    assert_eq!(&buffer[..4], b"tail");
+    assert_eq!(kernel.send_now(socket, b"answer"), Ok(6));
+    stream.read_exact(&mut buffer[..6]).unwrap();
+    drop(stream);
+    kernel.push(Op::PollReadable { socket }, Token(1)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
+    assert_eq!(kernel.receive_now(socket, &mut buffer), Ok(0), "the end");
+    assert_eq!(kernel.discard_now(socket, 8), Ok(0), "the end");
+}
+
+#[test]
+fn a_full_op_table_gives_the_op_back_and_lets_closes_through() {
+    let options = UringOptions { ops_max: 2, ..small() };
+    let mut kernel = UringKernel::new(&options).unwrap();
+    let (socket, _stream) = accept(&mut kernel);
+    kernel.push(Op::Receive { socket }, Token(2)).unwrap();
+    let refused = kernel.push(Op::PollReadable { socket }, Token(3));
+    assert!(matches!(refused, Err(Op::PollReadable { .. })));
+    assert_eq!(kernel.counters().ops_refused, 1);
+    kernel.push(Op::Close { socket, reset: false }, Token(4)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Failed(Failure::Cancelled)));
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Closed));
+    assert_eq!(kernel.ops_in_flight(), 1);
+}
+
+#[test]
+fn more_ops_than_the_queue_holds_all_complete() {
+    let options = UringOptions { sq_entries: 4, cq_entries: 8, ..small() };
+    let mut kernel = UringKernel::new(&options).unwrap();
+    let sockets: Vec<_> = (0..40).map(|_| accept(&mut kernel)).collect();
+    for (index, (socket, _)) in sockets.iter().enumerate() {
+        kernel.push(Op::PollWritable { socket: *socket }, Token(100 + index as u64)).unwrap();
+        kernel.push(Op::Receive { socket: *socket }, Token(200 + index as u64)).unwrap();
+    }
+    let mut done: Vec<u64> = (0..40).map(|_| next(&mut kernel).token.0).collect();
+    done.sort_unstable();
+    assert_eq!(done, (100..140).collect::<Vec<_>>());
+    for (_, stream) in &sockets {
+        (&*stream).write_all(b"x").unwrap();
+    }
+    let mut received: Vec<u64> = (0..40).map(|_| next(&mut kernel).token.0).collect();
+    received.sort_unstable();
+    assert_eq!(received, (200..240).collect::<Vec<_>>());
+}
+
+#[test]
+fn stale_names_are_recognised() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let (old, _stream) = accept(&mut kernel);
+    kernel.push(Op::Close { socket: old, reset: false }, Token(2)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Closed));
+    let (new, mut stream) = accept(&mut kernel);
+    assert!(kernel.sockets.at(old.index).is_some(), "the slot was used again");
+    let stale = |outcome: &Outcome| matches!(outcome, Outcome::Failed(Failure::Os(libc::EBADF)));
+    for op in [
+        Op::Receive { socket: old },
+        Op::PollWritable { socket: old },
+        Op::Close { socket: old, reset: true },
+        Op::Send { socket: old, batch: Box::default(), verb: Verb::Splice },
+    ] {
+        kernel.push(op, Token(3)).unwrap();
+        assert!(stale(&next(&mut kernel).outcome));
+    }
+    assert_eq!(kernel.send_now(old, b"x"), Err(Failure::Os(libc::EBADF)));
+    assert_eq!(kernel.unacknowledged_bytes(old), 0);
+    assert_eq!(kernel.send_now(new, b"y"), Ok(1));
+    let mut byte = [0; 1];
+    stream.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"y");
+}
+
+#[test]
+fn a_closed_file_is_a_stale_name_and_its_number_goes_when_nothing_names_it() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let file = super::send_tests::open(&mut kernel, 1 << 20);
+    crate::system::drop_from_page_cache(&file.path).unwrap();
+    // The read is in the queue, not handed over, when the file is closed.
+    kernel.push(Op::ReadByte { file: file.file, offset: 5_000 }, Token(1)).unwrap();
+    kernel.push(Op::CloseFile { file: file.file }, Token(2)).unwrap();
+    let mut outcomes = [next(&mut kernel), next(&mut kernel)];
+    outcomes.sort_by_key(|completion| completion.token.0);
+    assert!(matches!(outcomes[0].outcome, Outcome::Read { bytes: 1 }), "{outcomes:?}");
+    assert!(matches!(outcomes[1].outcome, Outcome::Done));
+    kernel.push(Op::ReadByte { file: file.file, offset: 0 }, Token(3)).unwrap();
+    let stale = next(&mut kernel);
+    assert!(matches!(stale.outcome, Outcome::Failed(Failure::Os(libc::EBADF))), "{stale:?}");
+    let run = Run { file: file.file, offset: 0, length: 1 };
+    assert_eq!(kernel.residency(run), Residency::Unknown);
+    assert_eq!(kernel.files(), 0);
+}
+
+#[test]
+fn only_regular_files_are_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = std::ffi::CString::new(folder.path().join("fifo").to_str().unwrap()).unwrap();
+    // SAFETY: the name ends with a NUL.
+    assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+    std::fs::create_dir(folder.path().join("folder")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("outside")).unwrap();
+    std::fs::write(folder.path().join("data"), b"x").unwrap();
+    std::os::unix::fs::symlink("data", folder.path().join("inside")).unwrap();
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let root = crate::Directory::new(folder.path().to_owned());
+    let mut open = |name: &str| {
+        let path = std::sync::Arc::from(std::path::Path::new(name));
+        kernel.push(Op::Open { root: std::sync::Arc::clone(&root), path }, Token(1)).unwrap();
+        next(&mut kernel).outcome
+    };
+    for name in ["fifo", "folder"] {
+        let outcome = open(name);
+        assert!(matches!(outcome, Outcome::Failed(Failure::NotAFile)), "{name}: {outcome:?}");
+    }
+    let outcome = open("outside");
+    assert!(matches!(outcome, Outcome::Failed(Failure::Os(libc::EXDEV))), "{outcome:?}");
+    let outcome = open("inside");
+    assert!(matches!(outcome, Outcome::Opened { .. }), "{outcome:?}");
+}
+
+#[test]
+fn a_dropped_kernel_closes_its_sockets_and_waits_for_its_ops() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let (socket, mut stream) = accept(&mut kernel);
+    kernel.push(Op::Receive { socket }, Token(2)).unwrap();
+    kernel.enter(Wait::No).unwrap();
+    drop(kernel);
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "the peer sees the end at once");
+}
+
+#[test]
+fn a_starved_receive_is_not_armed_again_before_buffers_came_home() {
+    let options = UringOptions { receive_buffers: 2, ..small() };
+    let mut kernel = UringKernel::new(&options).unwrap();
+    let (socket, mut stream) = accept(&mut kernel);
+    kernel.push(Op::Receive { socket }, Token(2)).unwrap();
+    kernel.enter(Wait::No).unwrap();
+    stream.write_all(&[1; 5 * limits::RECEIVE_BUFFER_BYTES as usize]).unwrap();
+    let kept = [next(&mut kernel), next(&mut kernel)];
+    for _ in 0..50 {
+        kernel.enter(Wait::AtMost(Duration::from_millis(1))).unwrap();
+        assert!(kernel.next().is_none());
+    }
+    let (short, enters) = (kernel.counters().buffers_short, kernel.counters().enters);
+    assert_eq!(short, 1, "armed again while no buffer was home");
+    assert!(enters < 200, "{enters} enters");
+    drop(kept);
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Received { .. }));
+}
