@@ -5,7 +5,7 @@
     reason = "a test says what it found by panicking"
 )]
 
-mod clients;
 mod http;
+mod interop;
 mod program;
 mod udp;
