@@ -46,7 +46,9 @@ impl Batch {
         let length = bytes.len() as u32;
         self.bytes.extend_from_slice(bytes);
         self.left += u64::from(length);
-        match self.parts.last_mut() {
+        // A part that the cursor has passed is not added to: its bytes count as sent.
+        let last = self.parts.get_mut(self.part..).and_then(<[Part]>::last_mut);
+        match last {
             Some(Part::Bytes { start: from, length: before }) if *from + *before == start => {
                 *before += length;
             }
@@ -154,3 +156,6 @@ impl Batch {
         (self.part, self.offset, self.left) = (0, 0, 0);
     }
 }
+
+#[cfg(test)]
+mod tests;
