@@ -3,7 +3,7 @@
 mod people;
 mod programs;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -59,10 +59,10 @@ pub(super) struct Arguments {
     /// Connections of one address (of an IPv6 /64); 0: no limit.
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_PER_ADDRESS_MAX)]
     connections_per_address: u32,
-    /// Where the embedded tracker listens, when it is needed.
-    #[arg(long, value_name = "ADDR:PORT",
-          default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, limits::TRACKER_PORT)))]
-    tracker_listen: SocketAddr,
+    /// Start the embedded tracker, and let it listen here [default: port 6969 of all addresses,
+    /// when plain data is seeded and no tracker is named].
+    #[arg(long, value_name = "ADDR:PORT")]
+    tracker_listen: Option<SocketAddr>,
     /// The address in announce URLs of the embedded tracker [default: that of the default route].
     #[arg(long, value_name = "ADDR")]
     announce_host: Option<IpAddr>,
@@ -112,7 +112,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let mut voice = programs::Voice::default();
         service::run(&options, &mut |event| voice.tell(&event))
     } else {
-        let mut voice = people::Voice::new(options.paths.len());
+        let mut voice = people::Voice::new();
         let ending = service::run(&options, &mut |event| voice.tell(event));
         voice.end();
         ending

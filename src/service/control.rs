@@ -44,8 +44,10 @@ pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending,
     };
     let state = Arc::new(StateFolder::open(state_dir)?);
     let listeners = listen_all(options, cores.len(), on_event)?;
-    let tracking = Tracking::prepare(options, &listeners)?;
-    let known = origin::gather(options, &state, tracking.announce_url(), on_event)?;
+    let sources = origin::find(options, on_event);
+    let needs_tracker = origin::needs_tracker(&sources, options);
+    let tracking = Tracking::prepare(options, &listeners, needs_tracker)?;
+    let known = origin::gather(sources, options, &state, tracking.announce_url(), on_event)?;
     if known.is_empty() {
         return Err(ServiceError::NothingToSeed);
     }
@@ -76,7 +78,7 @@ pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending,
         })?;
         let plan = fleet.plan().to_owned();
         let mut control = Control::new(fleet, jobs, state, known, tracking, peer_id);
-        let trackers = control.tracking.own_urls();
+        let trackers = control.tracking.announce_url().map(str::to_owned).into_iter().collect();
         on_event(Event::Listening { addresses, trackers, plan });
         control.run(&notify, &mut answers, on_event).await
     })
@@ -193,12 +195,13 @@ impl Control {
         }
         self.verified += 1;
         self.tracking.add(TorrentId(index as u32), torrent);
-        let trackers = torrent.tiers.iter().flatten();
+        let tiers = self.tracking.tiers(torrent);
+        let trackers = tiers.iter().flatten().map(String::as_str);
         on_event(Event::Torrent(TorrentReady {
             name: torrent.name.to_string(),
             info_hash_v1: torrent.info_hash_v1,
             info_hash_v2: torrent.info_hash_v2,
-            magnet: super::library::magnet(torrent, trackers.map(AsRef::as_ref)),
+            magnet: super::library::magnet(torrent, trackers),
             torrent_file: torrent.torrent_file.clone(),
         }));
     }

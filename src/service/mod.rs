@@ -26,6 +26,8 @@ pub mod limits {
     /// Connections of one address (an IPv6 /64), unless `--connections-per-address` says
     /// otherwise: enough for the clients behind one household's router.
     pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 256;
+    /// Notices of trackers that wait to be told; more are dropped until the next second.
+    pub const NOTICES_MAX: usize = 256;
     /// Jobs that wait; a worker's report beyond it waits in the worker's mailbox.
     pub const JOBS_MAX: usize = 4096;
     /// Answers to hash requests that are kept: leechers of one torrent ask for the same hashes.
@@ -68,8 +70,9 @@ pub struct Options {
     pub connections_max: u32,
     /// 0: no limit.
     pub connections_per_address_max: u32,
-    /// Where the embedded tracker listens, if it is needed.
-    pub tracker_listen: SocketAddr,
+    /// Where the embedded tracker listens; `None`: port 6969 of all addresses, and only if plain
+    /// data is seeded without a tracker named.
+    pub tracker_listen: Option<SocketAddr>,
     /// The host in announce URLs of the embedded tracker.
     pub announce_host: Option<IpAddr>,
 }

@@ -12,32 +12,43 @@ use super::library::{self, Known, Source, SourceError};
 use super::state::StateFolder;
 use super::{Event, Options, ServiceError};
 
+/// What the paths of the command line are. What fails is told and left out.
+pub(super) fn find(options: &Options, on_event: &mut dyn FnMut(Event)) -> Vec<Source> {
+    let mut sources = Vec::new();
+    for path in &options.paths {
+        match library::find(path, options.data.as_deref()) {
+            Ok(found) => sources.extend(found),
+            Err(error) => tell(&error, path.clone(), on_event),
+        }
+    }
+    sources
+}
+
+/// Whether something would have no tracker: plain data without `--tracker`; or one is asked for. A .torrent file that
+/// names none was meant to be found by other means, and starts no server by itself.
+pub(super) fn needs_tracker(sources: &[Source], options: &Options) -> bool {
+    let is_bare = |source: &Source| matches!(source, Source::Data(_));
+    options.tracker_listen.is_some() || (options.trackers.is_empty() && sources.iter().any(is_bare))
+}
+
 /// Everything that is to be seeded, in the order of the command line. What fails is told and left
 /// out; a torrent that is named twice counts once.
 pub(super) fn gather(
+    sources: Vec<Source>,
     options: &Options,
     state: &StateFolder,
     announce_url: Option<&str>,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Vec<Known>, ServiceError> {
     let mut torrents: Vec<(PathBuf, PathBuf)> = Vec::new();
-    for path in &options.paths {
-        match library::find(path, options.data.as_deref()) {
-            Ok(sources) => {
-                for source in sources {
-                    match source {
-                        Source::Torrent { file, root } => torrents.push((file, root)),
-                        Source::Data(data) => torrents.push(super::making::torrent_for(
-                            &data,
-                            options,
-                            state,
-                            announce_url,
-                            on_event,
-                        )?),
-                    }
-                }
+    for source in sources {
+        match source {
+            Source::Torrent { file, root } => torrents.push((file, root)),
+            Source::Data(data) => {
+                let made =
+                    super::making::torrent_for(&data, options, state, announce_url, on_event)?;
+                torrents.push(made);
             }
-            Err(error) => tell(&error, path.clone(), on_event),
         }
     }
     Ok(unique(read_all(&torrents, state, options.trust, on_event), on_event))

@@ -1,45 +1,110 @@
 //! Trackers: the embedded one, when it is needed, and announcing to all.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ringseed_meta::{PeerId, TorrentId};
+use ringseed_sched::announce::Family;
 
+use super::announcer::{
+    Announcer, AnnouncerHandle, AnnouncerOptions, Notice, Owner, Subject, Totals,
+};
 use super::library::Known;
 use super::listen::Listeners;
-use super::{Options, ServiceError};
+use super::{Options, ServiceError, limits};
 use crate::store::catalog::Catalog;
 
 /// The trackers of this run.
 pub(super) struct Tracking {
     server: Option<ringseed_tracker::Server>,
     announce_url: Option<String>,
+    /// Named by `--tracker`.
+    named: Vec<String>,
     listen_port: u16,
+    families: Vec<Family>,
+    announcer: Option<AnnouncerHandle>,
+    notices: Arc<Notices>,
+}
+
+/// What the announcer had to say and nobody has read yet.
+#[derive(Default)]
+struct Notices(Mutex<Vec<String>>);
+
+impl Notices {
+    fn push(&self, notice: String) {
+        let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if notices.len() < limits::NOTICES_MAX {
+            notices.push(notice);
+        }
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Answers the announcer from the catalog.
+struct Books {
+    catalog: Arc<Catalog>,
+    notices: Arc<Notices>,
+}
+
+impl Owner for Books {
+    fn totals(&self, torrent: TorrentId) -> Totals {
+        let uploaded_bytes = self.catalog.entry(torrent).map_or(0, |entry| entry.sent_bytes());
+        Totals { uploaded_bytes, downloaded_bytes: 0, left_bytes: 0 }
+    }
+
+    fn notice(&self, notice: Notice) {
+        self.notices.push(notice.to_string());
+    }
 }
 
 impl Tracking {
-    /// Starts the embedded tracker, unless trackers are named for everything.
+    /// Starts the embedded tracker, if it is needed: somebody has to name torrents' peers where
+    /// no tracker is named.
     pub(super) fn prepare(
         options: &Options,
         listeners: &[Listeners],
+        needs_tracker: bool,
     ) -> Result<Tracking, ServiceError> {
-        let listen_port = listeners.first().map_or(0, |listeners| listeners.address.port());
-        let mut tracking = Tracking { server: None, announce_url: None, listen_port };
-        if !options.trackers.is_empty() {
-            return Ok(tracking);
+        let addresses = || listeners.iter().map(|listeners| listeners.address);
+        let mut families = Vec::new();
+        if addresses().any(|address| address.is_ipv4()) {
+            families.push(Family::V4);
         }
+        if addresses().any(|address| address.is_ipv6()) {
+            families.push(Family::V6);
+        }
+        let mut tracking = Tracking {
+            server: None,
+            announce_url: None,
+            named: options.trackers.clone(),
+            listen_port: addresses().next().map_or(0, |address| address.port()),
+            families,
+            announcer: None,
+            notices: Arc::default(),
+        };
+        if needs_tracker {
+            tracking.serve(options)?;
+        }
+        Ok(tracking)
+    }
+
+    fn serve(&mut self, options: &Options) -> Result<(), ServiceError> {
+        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, limits::TRACKER_PORT));
         let server = ringseed_tracker::Server::start(ringseed_tracker::Options {
-            http: vec![options.tracker_listen],
+            http: vec![options.tracker_listen.unwrap_or(everywhere)],
             ..ringseed_tracker::Options::default()
         })?;
         if let Some(address) = server.http_addrs().first() {
             let host = options.announce_host.unwrap_or_else(|| public_host(*address));
             let address = SocketAddr::new(host, address.port());
-            tracking.announce_url = Some(format!("http://{address}/announce"));
+            self.announce_url = Some(format!("http://{address}/announce"));
         }
-        tracking.server = Some(server);
-        Ok(tracking)
+        self.server = Some(server);
+        Ok(())
     }
 
     /// The announce URL of the embedded tracker, if it runs.
@@ -47,36 +112,68 @@ impl Tracking {
         self.announce_url.as_deref()
     }
 
-    pub(super) fn own_urls(&self) -> Vec<String> {
-        self.announce_url.iter().cloned().collect()
+    /// The tiers to announce a torrent to: those it names, then those of the command line (never
+    /// for a private torrent that names its own, BEP 27), else the embedded tracker.
+    pub(super) fn tiers(&self, torrent: &Known) -> Vec<Vec<String>> {
+        let own = torrent.tiers.iter().map(|tier| tier.iter().map(|url| url.to_string()).collect());
+        let mut tiers: Vec<Vec<String>> = own.collect();
+        if tiers.is_empty() || !torrent.is_private {
+            for url in &self.named {
+                if !tiers.iter().flatten().any(|known| known == url) {
+                    tiers.push(vec![url.clone()]);
+                }
+            }
+        }
+        if tiers.is_empty() {
+            tiers.extend(self.announce_url.clone().map(|url| vec![url]));
+        }
+        tiers
     }
 
+    /// Begins to announce; must be called within the control thread's runtime.
     pub(super) fn start(&mut self, peer_id: PeerId, catalog: Arc<Catalog>) {
-        let _ = (peer_id, catalog, self.listen_port);
+        let user_agent = concat!("ringseed/", env!("CARGO_PKG_VERSION"));
+        let mut options = AnnouncerOptions::new(peer_id, self.listen_port, user_agent);
+        options.families.clone_from(&self.families);
+        let books = Books { catalog, notices: self.notices.clone() };
+        let (announcer, handle) = Announcer::new(options, Arc::new(books));
+        tokio::task::spawn_local(announcer.run());
+        self.announcer = Some(handle);
     }
 
-    pub(super) fn add(&mut self, id: TorrentId, torrent: &Known) {
-        let _ = (id, torrent);
+    pub(super) fn add(&self, id: TorrentId, torrent: &Known) {
+        let tiers = self.tiers(torrent);
+        if let Some(announcer) = &self.announcer
+            && !tiers.is_empty()
+        {
+            announcer.add(&Subject { torrent: id, swarms: torrent.swarms(), tiers: &tiers });
+        }
     }
 
-    pub(super) fn remove(&mut self, id: TorrentId) {
-        let _ = id;
+    pub(super) fn remove(&self, id: TorrentId) {
+        if let Some(announcer) = &self.announcer {
+            announcer.remove(id);
+        }
     }
 
     /// What was worth telling since the last call.
-    pub(super) fn messages(&mut self) -> Vec<String> {
-        Vec::new()
+    pub(super) fn messages(&self) -> Vec<String> {
+        self.notices.take()
     }
 
-    /// Tells all trackers that we stop, for `patience` at most. Returns announces given up.
+    /// Tells all trackers that we stop, for `patience` at most, then stops the embedded one.
+    /// Returns the announces given up.
     pub(super) fn stop(&mut self, patience: Duration) -> impl Future<Output = u64> + use<> {
-        let server = self.server.take();
+        let (server, announcer) = (self.server.take(), self.announcer.take());
         async move {
-            let _ = patience;
+            let given_up = match announcer {
+                Some(announcer) => announcer.stop_all(patience).await.given_up,
+                None => 0,
+            };
             if let Some(server) = server {
                 let _ = server.stop();
             }
-            0
+            given_up
         }
     }
 }

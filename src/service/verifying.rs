@@ -4,11 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ringseed_meta::Metainfo;
 use tokio::sync::mpsc;
 
 use super::Hashing;
 use super::library::Known;
-use super::state::StateFolder;
+use super::state::{Record, StateFolder};
+use crate::store::hashing::{self, HashingError, Verified};
+
+/// Verdicts that wait to be read; progress beyond it is dropped.
+const VERDICTS_MAX: usize = 64;
+
+/// Ranges of bad pieces that an error names.
+const RANGES_NAMED_MAX: usize = 8;
 
 /// What verification says, as it goes.
 pub(super) enum Verdict {
@@ -24,22 +32,26 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    /// Verifies these torrents (by their index) in order.
+    /// Verifies these torrents (by their index) in order, and records what was good.
     pub(super) fn start(
         torrents: Vec<(usize, Known)>,
         state: Arc<StateFolder>,
     ) -> std::io::Result<Verifier> {
-        let (tell, verdicts) = mpsc::channel(64);
+        let (tell, verdicts) = mpsc::channel(VERDICTS_MAX);
         let cancel = Arc::new(AtomicBool::new(false));
-        let _ = state;
+        let cancelled = cancel.clone();
         std::thread::Builder::new().name("verify".into()).spawn(move || {
-            for (index, _) in torrents {
-                let _ = tell.blocking_send(Verdict::Good(index));
+            for (index, torrent) in torrents {
+                let verdict = verify(index, &torrent, &state, &cancelled, &tell);
+                if cancelled.load(Ordering::Relaxed) || tell.blocking_send(verdict).is_err() {
+                    return;
+                }
             }
         })?;
         Ok(Verifier { verdicts, cancel })
     }
 
+    /// The next word, or `None` when all is verified.
     pub(super) async fn next(&mut self) -> Option<Verdict> {
         self.verdicts.recv().await
     }
@@ -48,4 +60,74 @@ impl Verifier {
     pub(super) fn cancel(&self) {
         self.cancel.store(true, Ordering::Relaxed);
     }
+}
+
+fn verify(
+    index: usize,
+    torrent: &Known,
+    state: &StateFolder,
+    cancel: &AtomicBool,
+    tell: &mpsc::Sender<Verdict>,
+) -> Verdict {
+    let path = &torrent.torrent_file;
+    let bad = |file, message| Verdict::Bad { index, file, message };
+    let metainfo = std::fs::read(path)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| Metainfo::parse(&bytes).map_err(|error| error.to_string()));
+    let metainfo = match metainfo {
+        Ok(metainfo) => metainfo,
+        Err(error) => {
+            let message = format!("cannot seed '{}': {error}", path.display());
+            return bad(Some(path.clone()), message);
+        }
+    };
+    let what = torrent.name.to_string();
+    let mut progress = |progress: hashing::Progress| {
+        let (done_bytes, total_bytes) = (progress.done_bytes, progress.total_bytes);
+        let progress = Hashing { done_bytes, total_bytes };
+        let _ = tell.try_send(Verdict::Progress { what: what.clone(), progress });
+    };
+    let options = hashing::Options { threads: 0, cancel };
+    match hashing::verify(&metainfo, &torrent.root, &options, &mut progress) {
+        Ok(verified) if verified.is_complete() => {
+            let record = Record { root: torrent.root.clone(), stamps: verified.files };
+            match state.write_record(&torrent.key(), &record) {
+                Ok(()) => Verdict::Good(index),
+                Err(error) => bad(None, error.to_string()),
+            }
+        }
+        Ok(verified) => {
+            let file = verified.faults.first().map(|fault| fault.path.clone());
+            bad(file, describe(torrent, &verified))
+        }
+        Err(HashingError::Cancelled) => bad(None, "verification was cancelled".into()),
+        Err(error) => bad(None, format!("cannot verify '{}': {error}", torrent.name)),
+    }
+}
+
+/// What is wrong with the data, in one line.
+fn describe(torrent: &Known, verified: &Verified) -> String {
+    let fault = verified.faults.first().map(|fault| format!(": {fault}"));
+    let all = verified.have.piece_count();
+    let lacking = all - verified.have.count();
+    let ranges = verified.bad_pieces();
+    let mut named: Vec<String> = ranges
+        .iter()
+        .take(RANGES_NAMED_MAX)
+        .map(|range| match range.len() {
+            1 => range.start.to_string(),
+            _ => format!("{}-{}", range.start, range.end - 1),
+        })
+        .collect();
+    if ranges.len() > RANGES_NAMED_MAX {
+        named.push("...".into());
+    }
+    format!(
+        "cannot seed '{}' from '{}': {lacking} of {all} pieces are bad ({}){}; only whole \
+         torrents are seeded, 'ringseed check' lists what is bad",
+        torrent.name,
+        torrent.root.display(),
+        named.join(", "),
+        fault.unwrap_or_default()
+    )
 }

@@ -15,6 +15,8 @@ const PLAIN_LINE_S: u64 = 10;
 /// The terminal, or the log.
 pub(super) struct Voice {
     line: ProgressBar,
+    /// The bar of what is being hashed, and its name.
+    hashing: Option<(ProgressBar, String)>,
     is_terminal: bool,
     shown: u64,
     seconds: u64,
@@ -22,17 +24,11 @@ pub(super) struct Voice {
 }
 
 impl Voice {
-    pub(super) fn new(_paths: usize) -> Voice {
+    pub(super) fn new() -> Voice {
         let is_terminal = std::io::stderr().is_terminal();
-        let target = match is_terminal {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let line = ProgressBar::with_draw_target(None, target);
-        line.set_style(
-            ProgressStyle::with_template("{msg}").unwrap_or(ProgressStyle::default_bar()),
-        );
-        Voice { line, is_terminal, shown: 0, seconds: 0, last: Rate::default() }
+        let line = ProgressBar::with_draw_target(None, target(is_terminal));
+        line.set_style(style("{msg}"));
+        Voice { line, hashing: None, is_terminal, shown: 0, seconds: 0, last: Rate::default() }
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -46,7 +42,7 @@ impl Voice {
                 }
                 self.say(&plan);
             }
-            Event::Hashing { what, progress } => self.hashing(&what, progress),
+            Event::Hashing { what, progress } => self.hashing(what, progress),
             Event::Torrent(torrent) => self.torrent(&torrent),
             Event::Ready { seeding, failed } => {
                 let failed = match failed {
@@ -69,7 +65,8 @@ impl Voice {
         }
     }
 
-    pub(super) fn end(&self) {
+    pub(super) fn end(&mut self) {
+        self.end_hashing();
         self.line.finish_and_clear();
     }
 
@@ -100,15 +97,31 @@ impl Voice {
         self.say(&format!("  magnet       {}", torrent.magnet));
     }
 
-    fn hashing(&mut self, what: &str, progress: Hashing) {
-        let (done, total) = (progress.done_bytes, progress.total_bytes);
-        let percent = if total == 0 { 100 } else { done * 100 / total };
-        self.line.set_message(format!(
-            "hashing {what}: {percent} % of {} ({}/s)",
-            BinaryBytes(total),
-            BinaryBytes(self.last.bytes_per_s)
-        ));
-        self.line.tick();
+    fn hashing(&mut self, what: String, progress: Hashing) {
+        let is_new = self.hashing.as_ref().is_none_or(|(_, name)| *name != what);
+        if is_new {
+            self.end_hashing();
+            let target = target(self.is_terminal);
+            let bar = ProgressBar::with_draw_target(Some(progress.total_bytes), target);
+            bar.set_style(style(HASHING));
+            bar.set_message(what.clone());
+            if !self.is_terminal {
+                println!("hashing {what}: {}", BinaryBytes(progress.total_bytes));
+            }
+            self.hashing = Some((bar, what));
+        }
+        if let Some((bar, _)) = &self.hashing {
+            bar.set_position(progress.done_bytes);
+            if progress.done_bytes == progress.total_bytes {
+                self.end_hashing();
+            }
+        }
+    }
+
+    fn end_hashing(&mut self) {
+        if let Some((bar, _)) = self.hashing.take() {
+            bar.finish_and_clear();
+        }
     }
 
     fn rate(&mut self, rate: Rate) {
@@ -130,4 +143,16 @@ impl Voice {
             self.last = rate;
         }
     }
+}
+
+const HASHING: &str =
+    "hashing {msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+
+/// A template that cannot be read is a mistake of ours, and no reason not to seed.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn target(is_terminal: bool) -> ProgressDrawTarget {
+    if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
 }
