@@ -2,8 +2,8 @@
 
 mod check;
 mod create;
-mod seed;
 mod progress;
+mod seed;
 mod show;
 mod torrent_file;
 

@@ -5,6 +5,7 @@
 mod announces;
 mod clients;
 mod content;
+mod create;
 mod hostile;
 mod interop;
 mod peer;
