@@ -325,6 +325,7 @@ impl Disk {
         let seek_us = self.speed.seek_us + self.speed.page_us;
         let of = &mut self.inodes[inode];
         let unknown = of.residency_unknown;
+        let bad = of.bad_pages.contains(&number);
         let Some(page) = of.pages.get_mut(number as usize) else { return Readiness::Ready };
         let within = |moment: Option<u64>, us| moment.is_some_and(|then| now_us - then <= us);
         let vouched = within(page.vouched_us, VOUCHED_US);
@@ -332,6 +333,10 @@ impl Disk {
         page.asked_us = Some(now_us);
         let (until_us, in_flight) = match page.presence {
             Presence::Resident => return Readiness::Ready,
+            // It was read while another page was waited for.
+            Presence::Reading { ready_us } if ready_us <= now_us && !bad => {
+                return Readiness::Ready;
+            }
             Presence::Reading { ready_us } => (ready_us.max(now_us), true),
             Presence::Missing => (now_us + seek_us, false),
         };

@@ -156,8 +156,8 @@ impl Coverage {
 /// see the mistake: a checker that catches nothing proves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Break {
-    /// The headers of a batch are all written first, and a chunk that fills up meanwhile is given
-    /// back to the system although headers in it wait to be gathered: the peer reads zeros.
+    /// A chunk of write-once memory is given back as soon as it is full, although headers in it
+    /// wait to be gathered: the peer reads zeros.
     HeadersDroppedWhileBatchWaits,
     /// A full chunk is written from its start again without being given back: bytes in flight change.
     GiftedPageRewritten,

@@ -76,21 +76,30 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) struct Gifts {
     chunks: Vec<Vec<Rc<Page>>>,
+    chunk_pages: usize,
+    /// Where the next slot is.
     chunk: usize,
     page: usize,
     at: usize,
+    /// Full chunks in which bytes may wait to be gathered.
+    full: Vec<usize>,
+    /// Chunks to be used (again).
+    fresh: Vec<usize>,
     broken: Option<Break>,
     violations: Vec<String>,
 }
 
 impl Gifts {
     pub(crate) fn new(chunk_pages: usize, broken: Option<Break>) -> Gifts {
-        let fresh = || (0..chunk_pages.max(1)).map(|_| Page::fresh()).collect();
+        let chunk_pages = chunk_pages.max(1);
         Gifts {
-            chunks: vec![fresh(), fresh()],
+            chunks: vec![fresh_chunk(chunk_pages)],
+            chunk_pages,
             chunk: 0,
             page: 0,
             at: 0,
+            full: Vec::new(),
+            fresh: Vec::new(),
             broken,
             violations: Vec::new(),
         }
@@ -104,13 +113,11 @@ impl Gifts {
         }
         let slot = Slot { chunk: self.chunk, page: self.page, start: self.at, length: bytes.len() };
         let page = &self.chunks[slot.chunk][slot.page];
-        if slot.start < page.gifted.get() {
+        let gifted = page.gifted.get();
+        if slot.start < gifted {
             self.violations.push(format!(
-                "gifted page rewritten: chunk {} page {} at byte {}, gifted up to {}",
-                slot.chunk,
-                slot.page,
-                slot.start,
-                page.gifted.get()
+                "gifted page rewritten: chunk {} page {} at byte {}, gifted up to byte {gifted}",
+                slot.chunk, slot.page, slot.start,
             ));
         }
         page.bytes.borrow_mut()[slot.start..slot.start + bytes.len()].copy_from_slice(bytes);
@@ -123,22 +130,23 @@ impl Gifts {
     pub(crate) fn gather(&mut self, slot: Slot) -> Gift {
         let page = Rc::clone(&self.chunks[slot.chunk][slot.page]);
         let end = slot.start + slot.length;
-        if end > page.written.get() {
+        let written = page.written.get();
+        if end > written {
             self.violations.push(format!(
-                "bytes gathered that nobody wrote: chunk {} page {} up to byte {end}, written up to {}",
-                slot.chunk,
-                slot.page,
-                page.written.get()
+                "bytes gathered that nobody wrote: chunk {} page {} up to byte {end}, written up \
+                 to byte {written}",
+                slot.chunk, slot.page,
             ));
         }
         page.gifted.set(page.gifted.get().max(end));
         Gift { page, start: slot.start, length: slot.length }
     }
 
-    /// Whether the bytes of a whole batch are written before the first is gathered: the broken
-    /// way, since a chunk that fills up meanwhile is dropped with headers that wait in it.
-    pub(crate) fn writes_ahead(&self) -> bool {
-        self.broken == Some(Break::HeadersDroppedWhileBatchWaits)
+    /// Nothing that was written waits to be gathered: full chunks are given back.
+    pub(crate) fn settle(&mut self) {
+        while let Some(chunk) = self.full.pop() {
+            self.give_back(chunk);
+        }
     }
 
     /// Rules broken since the last call.
@@ -146,16 +154,33 @@ impl Gifts {
         std::mem::take(&mut self.violations)
     }
 
+    fn give_back(&mut self, chunk: usize) {
+        if self.broken != Some(Break::GiftedPageRewritten) {
+            self.chunks[chunk] = fresh_chunk(self.chunk_pages);
+        }
+        self.fresh.push(chunk);
+    }
+
     fn next_page(&mut self) {
         self.at = 0;
         self.page += 1;
-        if self.page < self.chunks[self.chunk].len() {
+        if self.page < self.chunk_pages {
             return;
         }
         self.page = 0;
-        if self.broken != Some(Break::GiftedPageRewritten) {
-            self.chunks[self.chunk].iter_mut().for_each(|page| *page = Page::fresh());
+        let full = self.chunk;
+        self.chunk = self.fresh.pop().unwrap_or_else(|| {
+            self.chunks.push(fresh_chunk(self.chunk_pages));
+            self.chunks.len() - 1
+        });
+        if self.broken == Some(Break::HeadersDroppedWhileBatchWaits) {
+            self.give_back(full);
+        } else {
+            self.full.push(full);
         }
-        self.chunk = (self.chunk + 1) % self.chunks.len();
     }
+}
+
+fn fresh_chunk(pages: usize) -> Vec<Rc<Page>> {
+    (0..pages).map(|_| Page::fresh()).collect()
 }

@@ -24,8 +24,7 @@ impl State {
         };
         let mut connection = Connection::new(peer, link, self.now_us);
         if self.hits(Fault::Reset) {
-            let most = 1 << self.random.between(1, 22);
-            connection.reset_after = Some(self.random.below(most));
+            connection.reset_after = Some(self.random.of_any_size(4 << 20) - 1);
         }
         self.connections.push(connection);
         self.connections.len() - 1
@@ -135,7 +134,7 @@ impl State {
         }
         if !self.starved.is_empty() {
             // A buffer comes home by being dropped, which is no event: look again soon.
-            self.after(100, Event::Alarm);
+            self.alarm_at(self.now_us + 100);
         }
     }
 

@@ -27,6 +27,13 @@ impl Random {
         first.saturating_add(self.below(last.saturating_sub(first).saturating_add(1)))
     }
 
+    /// A number from 1 to `most`, small ones as likely as large ones: its size is drawn first.
+    pub fn of_any_size(&mut self, most: u64) -> u64 {
+        let bits = u64::from(most.max(1).ilog2()) + 1;
+        let most_of_size = 1 << self.between(0, bits);
+        self.between(1, most.max(1).min(most_of_size))
+    }
+
     /// True in `per_mille` of 1000 cases.
     pub fn hits(&mut self, per_mille: u16) -> bool {
         per_mille > 0 && self.below(1000) < u64::from(per_mille)

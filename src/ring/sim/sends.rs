@@ -53,17 +53,19 @@ impl State {
         }
     }
 
+    /// As a real kernel is used: the bytes of the batch are written, then all is gathered in
+    /// order, and only then may full chunks be given back.
     fn gather(&mut self, batch: &Batch) -> Gathered {
         let mut gathered = Gathered::default();
-        let mut ahead = self.write_ahead(batch).into_iter();
+        let mut waiting = self.write_bytes(batch).into_iter();
         for part in batch.remaining() {
             if gathered.slots >= self.options.pipe_slots || gathered.failed.is_some() {
                 break;
             }
             match part {
                 Part::Bytes { start, length } => {
-                    for bytes in batch.bytes_of(start, length).chunks(gifts::PAGE_BYTES) {
-                        let slot = ahead.next().unwrap_or_else(|| self.gifts.write(bytes));
+                    let pages = batch.bytes_of(start, length).chunks(gifts::PAGE_BYTES).len();
+                    for slot in waiting.by_ref().take(pages) {
                         gathered.push(Segment::Gift(self.gifts.gather(slot)));
                     }
                 }
@@ -75,18 +77,15 @@ impl State {
                 Part::Run(run) => self.gather_run(run, &mut gathered),
             }
         }
+        self.gifts.settle();
         for violation in self.gifts.take_violations() {
             self.violated(violation);
         }
         gathered
     }
 
-    /// The broken way: all headers are written before the first is gathered.
-    fn write_ahead(&mut self, batch: &Batch) -> Vec<Slot> {
+    fn write_bytes(&mut self, batch: &Batch) -> Vec<Slot> {
         let mut slots = Vec::new();
-        if !self.gifts.writes_ahead() {
-            return slots;
-        }
         for part in batch.remaining() {
             if let Part::Bytes { start, length } = part {
                 for bytes in batch.bytes_of(start, length).chunks(gifts::PAGE_BYTES) {

@@ -43,8 +43,6 @@ pub(crate) enum Event {
     EvictAny,
     /// The waker's ring arrives.
     Wake,
-    /// The test wants to act.
-    Alarm,
 }
 
 /// What a socket is.
@@ -118,6 +116,8 @@ pub(crate) struct State {
     pub(crate) batches: Vec<Box<Batch>>,
     pub(crate) rung: Arc<AtomicBool>,
     wake_scheduled: bool,
+    /// When the test wants to act.
+    alarm_us: Option<u64>,
     /// Something happened that the test may want to act on.
     pub(crate) interrupted: bool,
     pub(crate) blocked: Blocked,
@@ -149,6 +149,7 @@ impl State {
             batches: Vec::new(),
             rung: Arc::new(AtomicBool::new(false)),
             wake_scheduled: false,
+            alarm_us: None,
             interrupted: false,
             blocked: Blocked::default(),
             violations: Vec::new(),
@@ -196,6 +197,11 @@ impl State {
     pub(crate) fn after(&mut self, wait_us: u64, event: Event) {
         self.order += 1;
         self.events.insert((self.now_us + wait_us, self.order), event);
+    }
+
+    /// Ends a wait at that moment; the earliest alarm counts.
+    pub(crate) fn alarm_at(&mut self, at_us: u64) {
+        self.alarm_us = Some(self.alarm_us.map_or(at_us, |earlier| earlier.min(at_us)));
     }
 
     /// Starts an op: its id.
@@ -264,6 +270,8 @@ impl State {
         if self.meets(Fault::EnterInterrupted) {
             return;
         }
+        let alarm_us = self.alarm_us.take_if(|at_us| *at_us <= until_us);
+        let until_us = alarm_us.unwrap_or(until_us).max(self.now_us);
         while !self.ops.any_ready() && !self.interrupted {
             match self.events.first_key_value() {
                 Some((&(at_us, _), _)) if at_us <= until_us => {
@@ -334,7 +342,6 @@ impl State {
                 let completion = Completion { token, op, outcome: Outcome::Woken, more: false };
                 self.ops.make_ready(completion);
             }
-            Event::Alarm => self.interrupted = true,
         }
     }
 

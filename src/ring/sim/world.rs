@@ -35,11 +35,10 @@ impl World {
         self.0.borrow().now_us
     }
 
-    /// Ends a wait of the kernel at that moment, so that the test can act.
+    /// Ends the kernel's wait at that moment, so that the test can act. Of several the earliest
+    /// counts, once: set the next one when it has come.
     pub fn alarm_at(&self, at_us: u64) {
-        let mut state = self.0.borrow_mut();
-        let wait_us = at_us.saturating_sub(state.now_us);
-        state.after(wait_us, Event::Alarm);
+        self.0.borrow_mut().alarm_at(at_us);
     }
 }
 
