@@ -87,6 +87,7 @@ fn the_options_of_bep_41_are_read_as_its_examples() {
     assert_eq!(data(dir), b"/dir?a=b&c=d");
     assert_eq!(data(&[&dir[..], &[1, 1, 0]].concat()), b"/dir?a=b&c=d");
     assert_eq!(data(&[2, 0]), b"");
+    assert_eq!(data(&[1, 2, 1, b'a', 1, 1, 2, 1, b'b']), b"ab");
     assert_eq!(data(&[2, 1, b'a', 200, 2, 9, 9, 2, 1, b'b', 0, 2, 1, b'c']), b"ab");
     assert_eq!(data(&[2, 5, b'a']), b"", "an option that is cut off is none");
     assert_eq!(data(&[7]), b"");
