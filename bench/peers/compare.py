@@ -125,7 +125,18 @@ def data_file(folder: pathlib.Path, size: int) -> pathlib.Path:
         with open(data, "wb") as out:
             for _ in range(size >> 20):
                 out.write(os.urandom(1 << 20))
+            out.flush()
+            os.fsync(out.fileno())
+    drop(data)
     return data
+
+
+def drop(data: pathlib.Path):
+    """Drops the data from the page cache. Read back by the system's readahead it lies in folios as
+    large as a check of the data leaves them; written in small steps it would lie in small ones,
+    which cost a seeder that passes references up to a third of its speed."""
+    with open(data, "rb") as content:
+        os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def read_through(data: pathlib.Path):

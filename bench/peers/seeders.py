@@ -165,11 +165,9 @@ def bare(program: pathlib.Path) -> Seeder:
         raise OSError("not built")
 
     def command(content, port, scratch):
-        return [
-            program, f"127.0.0.1:{port}", content.path, content.info_hash, content.piece_bytes,
-        ]  # fmt: skip
+        return [program, content.path, port, content.piece_bytes]
 
-    return Seeder(program.name, "example", command)
+    return Seeder(program.name, "example of ringseed-ring", command)
 
 
 def rqbit(program: pathlib.Path) -> Seeder:
