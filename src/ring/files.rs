@@ -25,6 +25,8 @@ impl OpenFile {
         if kind != libc::S_IFREG {
             return Err(Failure::NotAFile);
         }
+        // Where reads cannot be asynchronous the ring would fail them on a non-blocking file.
+        sys::clear_status_flags(fd.as_fd()).map_err(Failure::Os)?;
         // Advice: a filesystem that does not take it reads ahead by its own plan.
         let _ = sys::advise(fd.as_fd(), libc::POSIX_FADV_RANDOM);
         let overlay = sys::filesystem(fd.as_fd()).is_ok_and(|magic| magic == OVERLAYFS_MAGIC);
@@ -54,7 +56,7 @@ impl OpenFile {
         self.refuses_splice.set(true);
     }
 
-    /// What is like now.
+    /// What it is like now.
     pub(crate) fn stat(&self) -> Result<FileStat, Errno> {
         sys::stat(self.fd()).map(|(stat, _)| stat)
     }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use crate::{Batch, RecvBuffer};
 
 /// The caller's own number for an op; comes back in each of its completions.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(pub u64);
 
 impl Token {
@@ -35,6 +35,22 @@ pub struct Socket {
 pub struct File {
     pub(crate) index: u32,
     pub(crate) generation: u32,
+}
+
+#[cfg(feature = "sim")]
+impl Socket {
+    /// A handle that no kernel knows, for tests of what only keeps handles.
+    pub fn for_tests(index: u32) -> Socket {
+        Socket { index, generation: u32::MAX }
+    }
+}
+
+#[cfg(feature = "sim")]
+impl File {
+    /// A handle that no kernel knows, for tests of what only keeps handles.
+    pub fn for_tests(index: u32) -> File {
+        File { index, generation: u32::MAX }
+    }
 }
 
 /// A stretch of a file.

@@ -140,6 +140,12 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) as isize }).map(drop)
 }
 
+/// All status flags off (O_NONBLOCK, which opening needed).
+pub(crate) fn clear_status_flags(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, 0) as isize }).map(drop)
+}
+
 /// SIOCOUTQ: bytes in the socket that the peer has not acknowledged.
 pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
     let mut bytes: libc::c_int = 0;

@@ -8,73 +8,71 @@ use ringseed_ring::{
     Batch, Kernel, Op, Outcome, Socket, Token, UringKernel, UringOptions, Verb, Wait,
 };
 
-/// What goes back to a peer. At most one send is under way; what comes meanwhile waits.
-#[derive(Default)]
+/// A peer. At most one send is under way for each socket: what it says meanwhile waits.
 struct Peer {
+    socket: Socket,
+    said: Vec<u8>,
     under_way: bool,
-    next: Vec<u8>,
+    /// What a full socket left of a batch.
+    rest: Option<Box<Batch>>,
+}
+
+impl Peer {
+    /// Sends what waits.
+    fn answer(&mut self, kernel: &mut UringKernel, token: Token) {
+        let mut batch = self.rest.take().unwrap_or_else(|| kernel.batch());
+        batch.push_bytes(&self.said);
+        self.said.clear();
+        self.under_way = !batch.is_empty();
+        if self.under_way {
+            // A full op table (thousands of peers) gives the op back; a server would keep it.
+            let _ = kernel.push(Op::Send { socket: self.socket, batch, verb: Verb::Copy }, token);
+        }
+    }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7777".into());
     let mut kernel = UringKernel::new(&UringOptions::default())?;
-    let listener = kernel.adopt(TcpListener::bind(&address)?.into()).map_err(|f| f.to_string())?;
-    let mut peers: BTreeMap<Socket, Peer> = BTreeMap::new();
-    // Tokens are the caller's own; here one kind is enough, since outcomes tell the rest.
-    let mut sockets: Vec<Socket> = vec![listener];
+    let listener = kernel.adopt(TcpListener::bind(&address)?.into())?;
+    // Tokens are the caller's own numbers: here those of peers, 0 for the listener.
+    let (mut peers, mut tokens) = (BTreeMap::new(), 0u64);
     let _ = kernel.push(Op::Accept { listener }, Token(0));
     loop {
         kernel.enter(Wait::AtMost(Duration::from_secs(1)))?;
         while let Some(done) = kernel.next() {
-            let socket = sockets[done.token.0 as usize];
+            if let Outcome::Accepted { socket, peer } = done.outcome {
+                println!("{peer} came");
+                tokens += 1;
+                let peer = Peer { socket, said: Vec::new(), under_way: false, rest: None };
+                peers.insert(Token(tokens), peer);
+                let _ = kernel.push(Op::Receive { socket }, Token(tokens));
+                continue;
+            }
+            let Some(peer) = peers.get_mut(&done.token) else { continue };
             match done.outcome {
-                Outcome::Accepted { socket, peer } => {
-                    println!("{peer} came");
-                    peers.insert(socket, Peer::default());
-                    sockets.push(socket);
-                    let _ = kernel.push(Op::Receive { socket }, Token(sockets.len() as u64 - 1));
-                }
                 Outcome::Received { buffer } => {
-                    let Some(peer) = peers.get_mut(&socket) else { continue };
-                    peer.next.extend_from_slice(&buffer);
-                    send(&mut kernel, socket, peer, None, done.token);
-                }
-                Outcome::Sent { batch, .. } => {
-                    let Some(peer) = peers.get_mut(&socket) else { continue };
-                    peer.under_way = false;
-                    if batch.is_empty() {
-                        kernel.recycle(batch);
-                        send(&mut kernel, socket, peer, None, done.token);
-                    } else {
-                        // The socket is full: the rest goes when it takes bytes again.
-                        send(&mut kernel, socket, peer, Some(batch), done.token);
+                    peer.said.extend_from_slice(&buffer);
+                    if !peer.under_way {
+                        peer.answer(&mut kernel, done.token);
                     }
                 }
-                Outcome::EndOfStream | Outcome::Failed(_) if peers.remove(&socket).is_some() => {
-                    let _ = kernel.push(Op::Close { socket, reset: false }, done.token);
+                Outcome::Sent { batch, .. } if batch.is_empty() => {
+                    kernel.recycle(batch);
+                    peer.answer(&mut kernel, done.token);
                 }
-                _ => {}
+                Outcome::Sent { batch, .. } => {
+                    // The socket is full: the rest goes when it takes bytes again.
+                    peer.rest = Some(batch);
+                    let _ = kernel.push(Op::PollWritable { socket: peer.socket }, done.token);
+                }
+                Outcome::Done => peer.answer(&mut kernel, done.token),
+                _ => {
+                    let _ =
+                        kernel.push(Op::Close { socket: peer.socket, reset: false }, done.token);
+                    peers.remove(&done.token);
+                }
             }
         }
     }
-}
-
-fn send(
-    kernel: &mut UringKernel,
-    socket: Socket,
-    peer: &mut Peer,
-    rest: Option<Box<Batch>>,
-    token: Token,
-) {
-    if peer.under_way || (rest.is_none() && peer.next.is_empty()) {
-        return;
-    }
-    let batch = rest.unwrap_or_else(|| {
-        let mut batch = kernel.batch();
-        batch.push_bytes(&peer.next);
-        peer.next.clear();
-        batch
-    });
-    peer.under_way = true;
-    let _ = kernel.push(Op::Send { socket, batch, verb: Verb::Copy }, token);
 }

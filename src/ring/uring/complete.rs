@@ -122,14 +122,15 @@ impl UringKernel {
             _ if result == -libc::ECANCELED => {
                 return Step::Finish(Outcome::Failed(Failure::Cancelled));
             }
-            _ if result == -libc::EINTR || result == -libc::EAGAIN => return Step::Nothing,
+            _ if result == -libc::EINTR => return Step::Nothing,
             _ => {
-                let waits = matches!(working.work, Work::Receive | Work::ReceiveDatagram);
-                let gone = matches!(working.work, Work::Accept) && is_of_one_connection(-result);
-                return match (-result, waits) {
-                    (libc::ENOBUFS, true) => Step::Starve,
-                    _ if gone => Step::Nothing,
-                    (errno, _) => Step::Finish(Outcome::Failed(self.failure_of(op, errno))),
+                return match (&working.work, -result) {
+                    (Work::Receive | Work::ReceiveDatagram, libc::ENOBUFS) => Step::Starve,
+                    (Work::Accept, errno) if is_of_one_connection(errno) => Step::Nothing,
+                    (Work::ReadDiscard { run, .. }, errno) => {
+                        Step::Finish(Outcome::Failed(Failure::Run { run: *run, errno }))
+                    }
+                    (_, errno) => Step::Finish(Outcome::Failed(Failure::Os(errno))),
                 };
             }
         }
@@ -156,13 +157,6 @@ impl UringKernel {
                 }
             }
             Work::Copy(_) => Step::Nothing,
-        }
-    }
-
-    fn failure_of(&self, op: OpId, errno: i32) -> Failure {
-        match self.ops.get(op.index, op.generation).map(|working| &working.work) {
-            Some(Work::ReadDiscard { run, .. }) => Failure::Run { run: *run, errno },
-            _ => Failure::Os(errno),
         }
     }
 

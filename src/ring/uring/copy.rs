@@ -177,7 +177,7 @@ impl UringKernel {
                 read.run.length -= bytes;
                 read.at += bytes as usize;
             }
-            _ if [libc::EAGAIN, libc::EINTR].contains(&-result) => {}
+            _ if result == -libc::EINTR => {}
             _ => job.failure = Some(Failure::Run { run: read.run, errno: -result }),
         }
         if read.run.length > 0 && job.failure.is_none() && !ends {
