@@ -61,6 +61,13 @@ impl Schedule {
         (count_from, until)
     }
 
+    /// Over at once, however far it came.
+    pub fn end(&self) {
+        for time in [&self.until, &self.count_from, &self.ask_from] {
+            time.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Where the run stands at `now`.
     #[inline]
     pub fn stage(&self, now: Instant) -> Stage {
@@ -98,5 +105,7 @@ mod tests {
             .map(|us| schedule.stage(Instant::from_us(us)));
         use Stage::*;
         assert_eq!(stages, [Opening, WarmingUp, Counting, Counting, Over]);
+        schedule.end();
+        assert_eq!(schedule.stage(Instant::ZERO), Over);
     }
 }

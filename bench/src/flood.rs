@@ -47,9 +47,6 @@ pub enum FloodError {
     /// The seeder said something that does not fit.
     #[error("connection {connection}, at byte {offset} of its stream: {fault}")]
     Fault { connection: u32, offset: u64, fault: Fault },
-    /// Not one connection came to be, or none is left.
-    #[error("no connection to {target} is left: {why}")]
-    Alone { target: SocketAddr, why: String },
     /// The ring holds as many ops as it can.
     #[error("the ring's op table is full at {0}: fewer --connections, or more --core")]
     Full(String),
@@ -82,8 +79,8 @@ pub struct Outcomes {
 pub enum Note {
     /// A connection may ask.
     Unchoked,
-    /// A connection failed or ended.
-    Lost,
+    /// A connection failed or ended, for this reason.
+    Lost(String),
     /// The thread is at its end.
     Ended(Box<Result<Outcomes, FloodError>>),
 }
@@ -373,12 +370,9 @@ impl Flood {
         }
         self.outcomes.lost += 1;
         self.outcomes.unchoked -= u32::from(connection.counted);
-        self.note(Note::Lost);
+        self.note(Note::Lost(why.into()));
         if let State::Open(socket) = before {
             self.push(Op::Close { socket, reset: true }, index, Purpose::Close)?;
-        }
-        if self.outcomes.lost as usize == self.connections.len() {
-            return Err(FloodError::Alone { target: self.load.target, why: why.into() });
         }
         Ok(())
     }

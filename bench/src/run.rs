@@ -15,6 +15,9 @@ use crate::limits::DESCRIPTORS_BESIDE;
 use crate::report::Report;
 use crate::tally;
 
+/// How long threads may take to end after the time that counts.
+const ENDING: Duration = Duration::from_secs(5);
+
 /// How a load is run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -39,51 +42,10 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     if limit < wanted {
         bail!("{wanted} descriptors are needed; the limit is {limit}: raise `ulimit -n`");
     }
-    let clock = Clock::start();
     let schedule = Arc::new(Schedule::new());
-    let (tell, told) = mpsc::channel();
-    let load = Arc::new(plan.load.clone());
-    let count = plan.threads.len();
-    for (at, core) in plan.threads.iter().copied().enumerate() {
-        let (load, schedule, tell) = (load.clone(), schedule.clone(), tell.clone());
-        let numbers = (at as u32..load.connections).step_by(count);
-        std::thread::Builder::new()
-            .name(format!("flood-{at}"))
-            .spawn(move || {
-                let flood = Flood::new(core, load, numbers, clock, tell.clone());
-                let outcomes = flood.and_then(|flood| flood.run(&schedule));
-                // The main thread has gone only when the run has failed.
-                let _ = tell.send(Note::Ended(Box::new(outcomes)));
-            })
-            .context("cannot start a thread")?;
-    }
-    drop(tell);
-    let mut threads = Threads { count, told, unchoked: 0, lost: 0, ended: Vec::new() };
-    let opened = |threads: &Threads| threads.unchoked + threads.lost >= plan.load.connections;
-    threads.wait_until(clock.now().after(plan.opening), &clock, opened)?;
-    if threads.unchoked == 0 {
-        // A thread that has lost all its connections is about to say why.
-        let lost_all = threads.lost >= plan.load.connections;
-        let moment = Duration::from_secs(u64::from(lost_all));
-        threads.wait_until(clock.now().after(moment), &clock, |_| false)?;
-        bail!(
-            "{} has unchoked none of {} connections in {} s (--opening)",
-            plan.load.target,
-            plan.load.connections,
-            plan.opening.as_secs()
-        );
-    }
-    let (count_from, until) = schedule.begin(clock.now(), plan.warm_up, plan.length);
-    threads.wait_until(count_from, &clock, |_| false)?;
-    let before = Spent::now(plan)?;
-    threads.wait_until(until, &clock, |_| false)?;
-    let after = Spent::now(plan)?;
-    let grace = clock.now().after(Duration::from_secs(5));
-    threads.wait_until(grace, &clock, |threads| threads.ended.len() == count)?;
-    if threads.ended.len() < count {
-        bail!("a thread of the flood did not end within 5 s");
-    }
-    threads.report(plan, &before, &after)
+    let report = Threads::start(plan, &schedule).and_then(|threads| threads.measure(&schedule));
+    schedule.end();
+    report
 }
 
 /// CPU time until some moment.
@@ -100,40 +62,83 @@ impl Spent {
     }
 }
 
-struct Threads {
-    count: usize,
+/// The threads of a run, as the main one sees them.
+struct Threads<'a> {
+    plan: &'a Plan,
+    clock: Clock,
     told: Receiver<Note>,
     unchoked: u32,
     lost: u32,
     ended: Vec<Outcomes>,
 }
 
-impl Threads {
-    /// Waits for a time, or for what ends the wait earlier. A thread's error ends the run.
-    fn wait_until(
-        &mut self,
-        time: Instant,
-        clock: &Clock,
-        done: impl Fn(&Threads) -> bool,
-    ) -> anyhow::Result<()> {
+impl<'a> Threads<'a> {
+    fn start(plan: &'a Plan, schedule: &Arc<Schedule>) -> anyhow::Result<Threads<'a>> {
+        let clock = Clock::start();
+        let (tell, told) = mpsc::channel();
+        let load = Arc::new(plan.load.clone());
+        for (at, core) in plan.threads.iter().copied().enumerate() {
+            let (load, schedule, tell) = (load.clone(), schedule.clone(), tell.clone());
+            let numbers = (at as u32..load.connections).step_by(plan.threads.len());
+            std::thread::Builder::new()
+                .name(format!("flood-{at}"))
+                .spawn(move || {
+                    let flood = Flood::new(core, load, numbers, clock, tell.clone());
+                    let outcomes = flood.and_then(|flood| flood.run(&schedule));
+                    // The main thread has gone only when the run has failed.
+                    let _ = tell.send(Note::Ended(Box::new(outcomes)));
+                })
+                .context("cannot start a thread")?;
+        }
+        Ok(Threads { plan, clock, told, unchoked: 0, lost: 0, ended: Vec::new() })
+    }
+
+    fn measure(mut self, schedule: &Schedule) -> anyhow::Result<Report> {
+        let Plan { load, opening, warm_up, length, .. } = self.plan;
+        self.wait_until(self.clock.now().after(*opening), |threads| {
+            threads.unchoked + threads.lost >= load.connections
+        })?;
+        if self.unchoked == 0 {
+            let Load { target, connections, .. } = load;
+            let s = opening.as_secs_f64();
+            bail!("{target} has unchoked none of {connections} connections in {s} s (--opening)");
+        }
+        let (count_from, until) = schedule.begin(self.clock.now(), *warm_up, *length);
+        self.wait_until(count_from, |_| false)?;
+        let before = Spent::now(self.plan)?;
+        self.wait_until(until, |_| false)?;
+        let after = Spent::now(self.plan)?;
+        let all_ended = |threads: &Threads| threads.ended.len() == threads.plan.threads.len();
+        self.wait_until(self.clock.now().after(ENDING), all_ended)?;
+        if !all_ended(&self) {
+            bail!("a thread of the flood did not end within {} s", ENDING.as_secs());
+        }
+        self.report(&before, &after)
+    }
+
+    /// Waits for a time, or for what ends the wait earlier. A thread's error ends the run, and so
+    /// does the loss of the last connection.
+    fn wait_until(&mut self, time: Instant, done: impl Fn(&Threads) -> bool) -> anyhow::Result<()> {
         while !done(self) {
-            let left = time.since(clock.now());
-            match self.told.recv_timeout(left) {
+            match self.told.recv_timeout(time.since(self.clock.now())) {
                 Ok(Note::Unchoked) => self.unchoked += 1,
-                Ok(Note::Lost) => self.lost += 1,
-                Ok(Note::Ended(outcomes)) => self.ended.push((*outcomes)?),
-                Err(RecvTimeoutError::Timeout) => return Ok(()),
-                // All threads are at their end: a moment before ours.
-                Err(RecvTimeoutError::Disconnected) if self.ended.len() == self.count => {
-                    return Ok(());
+                Ok(Note::Lost(why)) => {
+                    self.lost += 1;
+                    let Load { target, connections, .. } = &self.plan.load;
+                    if self.lost == *connections {
+                        bail!("no connection to {target} is left: {why}");
+                    }
                 }
-                Err(RecvTimeoutError::Disconnected) => bail!("a thread of the flood has died"),
+                Ok(Note::Ended(outcomes)) => self.ended.push((*outcomes)?),
+                // Disconnected: all threads are at their end, a moment before ours.
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
         Ok(())
     }
 
-    fn report(self, plan: &Plan, before: &Spent, after: &Spent) -> anyhow::Result<Report> {
+    fn report(self, before: &Spent, after: &Spent) -> anyhow::Result<Report> {
+        let plan = self.plan;
         let mut report = Report {
             length: plan.length,
             connections: plan.load.connections,
