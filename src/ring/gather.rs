@@ -13,9 +13,9 @@ use std::os::fd::BorrowedFd;
 use crate::arena::{Arena, Slot, ZeroPage};
 use crate::files::OpenFile;
 use crate::limits::{PAGE_BYTES, SMALL_RUN_BYTES};
-use crate::pipe::{Pipe, PipeError, iovec};
+use crate::pipe::{Pipe, iovec};
 use crate::slab::Slab;
-use crate::sys::{self, More, Patience};
+use crate::sys::{self, Errno, More, Patience};
 use crate::{Batch, Counters, Failure, Part, Run};
 
 /// Bytes up to this length stand with the headers; longer ones have chunks of their own, so that a
@@ -42,7 +42,7 @@ enum Filled {
 }
 
 impl Gather {
-    pub(crate) fn new(pipe_bytes: usize) -> Result<Gather, PipeError> {
+    pub(crate) fn new(pipe_bytes: usize) -> Result<Gather, Errno> {
         let pipe = Pipe::new(pipe_bytes)?;
         let waiting = Vec::with_capacity(pipe.slots());
         let (headers, frames, zeros) = (Arena::new()?, Arena::new()?, ZeroPage::new()?);
@@ -64,7 +64,7 @@ impl Gather {
     ) -> Result<u32, Failure> {
         if self.pipe.held() > 0 {
             // It could not be emptied before: without that nothing may be put in.
-            self.pipe.empty().map_err(|_| Failure::Os(libc::EMFILE))?;
+            self.pipe.empty().map_err(Failure::Os)?;
         }
         let mut sent = 0u64;
         while !batch.is_empty() {
@@ -77,6 +77,10 @@ impl Gather {
             };
             let more = if matches!(filled, Filled::All) { More::Ends } else { More::Follows };
             let held = self.pipe.held();
+            if held == 0 {
+                // Nothing could be put into an empty pipe: it would be tried for ever.
+                return Err(Failure::Os(libc::EIO));
+            }
             counters.socket_splices += 1;
             let took = match self.pipe.splice_out(socket, more) {
                 Ok(took) => took,
@@ -271,7 +275,7 @@ impl Gather {
 }
 
 /// Reads what is there, at once if the page cache has it, else waiting. Fewer bytes: the end.
-fn read_now(file: BorrowedFd<'_>, to: &mut [u8], offset: u64) -> Result<usize, i32> {
+fn read_now(file: BorrowedFd<'_>, to: &mut [u8], offset: u64) -> Result<usize, Errno> {
     let mut at = 0;
     let mut patience = Patience::NoWait;
     while at < to.len() {

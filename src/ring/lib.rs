@@ -36,7 +36,6 @@ pub use op::{
     Completion, Directory, Failure, File, FileStat, Op, OpId, Outcome, Residency, Run, Socket,
     Token, Verb,
 };
-pub use pipe::PipeError;
 pub use plan::{Probe, StartError, VerbPlan, ZeroCopy, verb_plan};
 pub use uring::{UringKernel, UringOptions};
 pub use waker::Waker;

@@ -60,5 +60,6 @@ pub const BATCHES_KEPT: usize = 256;
 /// (bounded, unbounded): opens, and reads of filesystems that cannot wait without a thread.
 pub const IO_WORKERS: [u32; 2] = [8, 2];
 
-/// A bound of the pipe's and the scratch's arithmetic: a run is cut to it.
+/// Bytes of a page, in which pipes count their slots and cachestat its answers. Where the system has
+/// larger ones, batches are copied.
 pub const PAGE_BYTES: usize = 4_096;

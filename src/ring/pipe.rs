@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::arena::Slot;
-use crate::limits::{PAGE_BYTES, PIPE_SLOTS_MIN};
+use crate::limits::PAGE_BYTES;
 use crate::sys::{self, Errno, More};
 
 /// A pipe that is empty between batches.
@@ -16,36 +16,14 @@ pub(crate) struct Pipe {
     held: usize,
 }
 
-/// Why there is no pipe to splice through.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PipeError {
-    /// The kernel gave a smaller pipe than a batch needs, without an error.
-    #[error(
-        "the pipe has {slots} slots of a page where {PIPE_SLOTS_MIN} are needed: this user's pipes \
-         have used up fs.pipe-user-pages-soft; raise it (sysctl fs.pipe-user-pages-soft=0 lifts it)"
-    )]
-    Small { slots: usize },
-    /// No pipe at all.
-    #[error("cannot make a pipe: {}", std::io::Error::from_raw_os_error(*.0))]
-    Os(i32),
-}
-
-impl From<Errno> for PipeError {
-    fn from(errno: Errno) -> PipeError {
-        PipeError::Os(errno)
-    }
-}
-
 impl Pipe {
-    /// A pipe of `bytes`, or as many as the system gives if that is enough for batches.
-    pub(crate) fn new(bytes: usize) -> Result<Pipe, PipeError> {
+    /// A pipe of `bytes`, or of fewer: the system says nothing when a user's pipes have used up
+    /// fs.pipe-user-pages-soft. Ask [`Pipe::slots`].
+    pub(crate) fn new(bytes: usize) -> Result<Pipe, Errno> {
         let (read, write) = sys::pipe()?;
         // A refusal (EPERM) leaves the pipe at its size; what counts is what it has.
         let _ = sys::set_pipe_bytes(write.as_fd(), bytes);
         let slots = sys::pipe_bytes(write.as_fd())? / PAGE_BYTES;
-        if slots < PIPE_SLOTS_MIN {
-            return Err(PipeError::Small { slots });
-        }
         Ok(Pipe { read, write, null: sys::open_null()?, slots, bytes_wanted: bytes, held: 0 })
     }
 
@@ -87,7 +65,7 @@ impl Pipe {
 
     /// Drops what it holds. A pipe that cannot be emptied is replaced, so that no byte of one
     /// peer's batch ever reaches another.
-    pub(crate) fn empty(&mut self) -> Result<(), PipeError> {
+    pub(crate) fn empty(&mut self) -> Result<(), Errno> {
         while self.held > 0 {
             match sys::splice_out(self.read.as_fd(), self.null.as_fd(), self.held, More::Ends) {
                 Ok(bytes) if bytes > 0 => self.held -= bytes.min(self.held),

@@ -1,7 +1,6 @@
 //! What the system offers, what is used of it, and why. Pure: features go in, a plan or an error
 //! with cause and cure comes out, so that masked features test every rung.
 
-use crate::pipe::PipeError;
 use crate::{Verb, limits};
 
 /// Why a kernel cannot start: cause and cure.
@@ -20,12 +19,14 @@ pub struct Probe {
     pub io_uring_disabled: Option<u32>,
     /// A seccomp filter is installed on this process.
     pub seccomp: bool,
+    /// Bytes of a page.
+    pub page_bytes: usize,
     /// splice(2) from a file into a pipe and on.
     pub splice: Result<(), i32>,
     /// vmsplice(2) into a pipe.
     pub vmsplice: Result<(), i32>,
     /// Slots of the pipe that the system gives.
-    pub pipe_slots: Result<usize, PipeError>,
+    pub pipe_slots: Result<usize, i32>,
     /// cachestat(2) on a file of ours.
     pub cachestat: Result<(), i32>,
 }
@@ -52,12 +53,19 @@ pub struct VerbPlan {
 /// Chooses the verb. An error only where splice was demanded and cannot be had.
 pub fn verb_plan(wanted: ZeroCopy, probe: &Probe) -> Result<VerbPlan, StartError> {
     let obstacle = match (&probe.splice, &probe.vmsplice, &probe.pipe_slots) {
+        _ if probe.page_bytes != limits::PAGE_BYTES => Some(format!(
+            "pages have {} bytes here, and batches are laid out for {}",
+            probe.page_bytes,
+            limits::PAGE_BYTES
+        )),
         (Err(errno), _, _) => Some(denied("splice", *errno, probe.seccomp)),
         (_, Err(errno), _) => Some(denied("vmsplice", *errno, probe.seccomp)),
-        (_, _, Err(error)) => Some(error.to_string()),
-        (_, _, Ok(slots)) if *slots < limits::PIPE_SLOTS_MIN => {
-            Some(PipeError::Small { slots: *slots }.to_string())
-        }
+        (_, _, Err(errno)) => Some(format!("cannot make a pipe: {}", text(*errno))),
+        (_, _, Ok(slots)) if *slots < limits::PIPE_SLOTS_MIN => Some(format!(
+            "the pipe has {slots} slots of a page where {} are needed: this user's pipes have used \
+             up fs.pipe-user-pages-soft; raise it (0 lifts it)",
+            limits::PIPE_SLOTS_MIN
+        )),
         (Ok(()), Ok(()), Ok(_)) => None,
     };
     let slots = probe.pipe_slots.as_ref().map_or(0, |slots| *slots);
@@ -126,6 +134,11 @@ pub(crate) fn explain(errno: i32, host: &Host) -> StartError {
         (libc::EMFILE | libc::ENFILE, _) => {
             "no descriptor is left; raise the limit (ulimit -n, LimitNOFILE=)".to_owned()
         }
+        (libc::EPERM | libc::EACCES, _) => {
+            "a security module (SELinux, AppArmor) or the kernel's policy forbids it; allow \
+             io_uring for this program there"
+                .to_owned()
+        }
         _ => format!("unexpected on Linux {major}.{minor}"),
     };
     StartError(format!("cannot set up io_uring: {}: {cause}", text(errno)))
@@ -149,6 +162,7 @@ mod tests {
             io_uring: Ok(()),
             io_uring_disabled: Some(0),
             seccomp: false,
+            page_bytes: 4_096,
             splice: Ok(()),
             vmsplice: Ok(()),
             pipe_slots: Ok(256),
@@ -177,11 +191,19 @@ mod tests {
 
     #[test]
     fn a_small_pipe_means_copying_and_names_the_sysctl() {
-        for slots in [Ok(16), Err(PipeError::Small { slots: 16 })] {
-            let plan = auto(&Probe { pipe_slots: slots, ..all() });
-            assert_eq!(plan.verb, Verb::Copy);
-            assert!(plan.reason.contains("fs.pipe-user-pages-soft"), "{plan:?}");
-        }
+        let plan = auto(&Probe { pipe_slots: Ok(16), ..all() });
+        assert_eq!(plan.verb, Verb::Copy);
+        assert!(plan.reason.contains("fs.pipe-user-pages-soft"), "{plan:?}");
+        let plan = auto(&Probe { pipe_slots: Err(libc::EMFILE), ..all() });
+        assert_eq!(plan.verb, Verb::Copy);
+        assert!(plan.reason.contains("pipe"), "{plan:?}");
+    }
+
+    #[test]
+    fn larger_pages_mean_copying() {
+        let plan = auto(&Probe { page_bytes: 65_536, ..all() });
+        assert_eq!(plan.verb, Verb::Copy);
+        assert!(plan.reason.contains("65536"), "{plan:?}");
     }
 
     #[test]
@@ -206,6 +228,7 @@ mod tests {
             (libc::EPERM, Host { io_uring_disabled: Some(2), ..host }, "kernel.io_uring_disabled"),
             (libc::EPERM, Host { seccomp: true, ..host }, "seccomp"),
             (libc::ENOSYS, Host { seccomp: true, ..host }, "seccomp"),
+            (libc::EPERM, host, "security module"),
             (libc::ENOSYS, host, "CONFIG_IO_URING"),
             (libc::EINVAL, Host { kernel: (5, 15), ..host }, "6.1 or later"),
             (libc::ENOMEM, host, "ulimit -l"),

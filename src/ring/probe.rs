@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::memory::Mapping;
-use crate::pipe::{Pipe, PipeError};
+use crate::pipe::Pipe;
 use crate::plan::{Host, Probe, StartError, explain};
 use crate::{limits, sys};
 
@@ -11,22 +11,26 @@ impl Probe {
     /// Tries each call on descriptors of its own.
     pub fn of_system() -> Probe {
         let mut pipe = Pipe::new(limits::PIPE_BYTES);
-        Probe { io_uring: crate::uring::try_set_up(), ..Probe::of_pipe(pipe.as_mut()) }
+        Probe {
+            io_uring: crate::uring::try_set_up(),
+            ..Probe::of_pipe(pipe.as_mut().map_err(|errno| *errno))
+        }
     }
 
     /// The same through a pipe that was made already, and without a ring.
-    pub(crate) fn of_pipe(pipe: Result<&mut Pipe, &mut PipeError>) -> Probe {
+    pub(crate) fn of_pipe(pipe: Result<&mut Pipe, i32>) -> Probe {
         let host = Host::of_system();
         let (pipe_slots, splice, vmsplice) = match pipe {
             Ok(pipe) => (Ok(pipe.slots()), try_splice(pipe), try_vmsplice(pipe)),
             // The pipe's own error says why there is no splicing.
-            Err(error) => (Err(*error), Ok(()), Ok(())),
+            Err(errno) => (Err(errno), Ok(()), Ok(())),
         };
         Probe {
             kernel: host.kernel,
             io_uring: Ok(()),
             io_uring_disabled: host.io_uring_disabled,
             seccomp: host.seccomp,
+            page_bytes: sys::page_bytes(),
             splice,
             vmsplice,
             pipe_slots,
@@ -52,26 +56,19 @@ fn page_file() -> Result<std::os::fd::OwnedFd, i32> {
 fn try_splice(pipe: &mut Pipe) -> Result<(), i32> {
     let file = page_file()?;
     pipe.splice_in(file.as_fd(), 0, limits::PAGE_BYTES)?;
-    pipe.empty().map_err(errno_of)
+    pipe.empty()
 }
 
 fn try_vmsplice(pipe: &mut Pipe) -> Result<(), i32> {
     let page = Mapping::new(limits::PAGE_BYTES)?;
     let iov = libc::iovec { iov_base: page.as_ptr().cast(), iov_len: limits::PAGE_BYTES };
     pipe.vmsplice_in(&[iov])?;
-    pipe.empty().map_err(errno_of)
+    pipe.empty()
 }
 
 fn try_cachestat() -> Result<(), i32> {
     let file = page_file()?;
     sys::cached_pages(file.as_fd(), 0, limits::PAGE_BYTES as u64).map(drop)
-}
-
-fn errno_of(error: PipeError) -> i32 {
-    match error {
-        PipeError::Os(errno) => errno,
-        PipeError::Small { .. } => libc::EPERM,
-    }
 }
 
 impl Host {

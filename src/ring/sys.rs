@@ -350,3 +350,9 @@ pub(crate) fn memory_file(name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
     let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
     check(fd as isize).map(|fd| own(fd as i32))
 }
+
+/// sysconf(_SC_PAGESIZE).
+pub(crate) fn page_bytes() -> usize {
+    // SAFETY: no memory is passed.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0)
+}

@@ -6,7 +6,6 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::limits::PAGE_BYTES;
 use crate::sys;
 
 fn os(errno: i32) -> io::Error {
@@ -98,9 +97,21 @@ pub fn tcp_mem_pages() -> io::Result<[u64; 3]> {
     }
 }
 
-/// Bytes of a page as [`tcp_mem_pages`] and [`cached_pages`] count them.
-pub const fn page_bytes() -> usize {
-    PAGE_BYTES
+/// Bytes of a page as [`tcp_mem_pages`] counts them.
+pub fn page_bytes() -> usize {
+    sys::page_bytes()
+}
+
+/// Threads that the system keeps behind the rings of this process for work that it could not do
+/// otherwise. Serving from a page cache keeps it at 0.
+pub fn io_worker_threads() -> io::Result<usize> {
+    let mut workers = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        // A thread may be gone by now.
+        let name = std::fs::read_to_string(task?.path().join("comm")).unwrap_or_default();
+        workers += usize::from(name.starts_with("iou-wrk"));
+    }
+    Ok(workers)
 }
 
 /// Drops a file's pages from the page cache (POSIX_FADV_DONTNEED), as far as they are clean and
@@ -116,7 +127,7 @@ pub fn cached_pages(path: &Path) -> io::Result<(u64, u64)> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     let cached = sys::cached_pages(file.as_fd(), 0, size).map_err(os)?;
-    Ok((cached, size.div_ceil(PAGE_BYTES as u64)))
+    Ok((cached, size.div_ceil(sys::page_bytes().max(1) as u64)))
 }
 
 #[cfg(test)]
@@ -144,7 +155,7 @@ mod tests {
     #[test]
     fn a_written_file_is_cached_and_can_be_dropped() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), vec![1; 3 * PAGE_BYTES + 1]).unwrap();
+        std::fs::write(file.path(), vec![1; 3 * page_bytes() + 1]).unwrap();
         assert_eq!(cached_pages(file.path()).unwrap(), (4, 4));
         drop_from_page_cache(file.path()).unwrap();
         assert_eq!(cached_pages(file.path()).unwrap(), (0, 4));
@@ -157,5 +168,7 @@ mod tests {
         let [low, pressure, high] = tcp_mem_pages().unwrap();
         assert!(low <= pressure && pressure <= high);
         thread_voluntary_switches().unwrap();
+        io_worker_threads().unwrap();
+        assert!(page_bytes() >= 4_096);
     }
 }

@@ -24,7 +24,6 @@ use io_uring::{opcode, squeue, types};
 use crate::files::OpenFile;
 use crate::gather::Gather;
 use crate::memory::Mapping;
-use crate::pipe::PipeError;
 use crate::plan::{Probe, StartError, VerbPlan, ZeroCopy, verb_plan};
 use crate::slab::Slab;
 use crate::{
@@ -424,10 +423,10 @@ fn errno_at_start(errno: i32) -> StartError {
 fn plan_verb(options: &UringOptions) -> Result<(Option<Gather>, VerbPlan), StartError> {
     let mut gather = match options.zero_copy {
         // The plan does not look at a pipe that nobody asked for.
-        ZeroCopy::Off => Err(PipeError::Small { slots: 0 }),
+        ZeroCopy::Off => Err(0),
         ZeroCopy::Auto | ZeroCopy::Splice => Gather::new(options.pipe_bytes),
     };
-    let probe = Probe::of_pipe(gather.as_mut().map(Gather::pipe));
+    let probe = Probe::of_pipe(gather.as_mut().map(Gather::pipe).map_err(|errno| *errno));
     let plan = verb_plan(options.zero_copy, &probe)?;
     let gather = if plan.verb == Verb::Splice { gather.ok() } else { None };
     Ok((gather, plan))

@@ -164,6 +164,8 @@ fn a_batch_larger_than_the_pipe_takes_one_socket_splice_a_pipe_full() {
     }
     let splices = kernel.counters().socket_splices;
     assert!(splices <= sends + 4, "{splices} socket splices in {sends} sends of four pipe-fulls");
+    let file_splices = kernel.counters().file_splices;
+    assert_eq!(file_splices, splices, "the pipe's slots are counted: no splice finds it full");
     assert!(reader.join().unwrap() == wanted);
 }
 
