@@ -108,6 +108,7 @@ pub enum Verb {
 #[derive(Debug)]
 pub enum Op {
     /// Multishot: `Accepted` for each connection (non-blocking, close-on-exec) until cancelled.
+    /// Ends as `Failed` when no descriptor is left (EMFILE, ENFILE): close something, push it again.
     Accept { listener: Socket },
     /// A TCP connection, from the local address `from` when given. -> `Connected`.
     Connect { to: SocketAddr, from: Option<SocketAddr> },
@@ -120,6 +121,7 @@ pub enum Op {
     SendDatagram { socket: Socket, to: SocketAddr, bytes: Box<[u8]> },
     /// Sends what is left of the batch. -> `Sent`, with the batch: not empty when the socket took
     /// less (poll, ask residency again, send again). At most one for each socket at a time.
+    /// `Failed(Run)`: nothing more of it is sent, and what was sent may end within a frame.
     Send { socket: Socket, batch: Box<Batch>, verb: Verb },
     /// -> `Done` when the socket takes bytes again (POLLOUT, which minds TCP_NOTSENT_LOWAT).
     PollWritable { socket: Socket },

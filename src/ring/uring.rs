@@ -438,6 +438,8 @@ fn cancel_entry(user_data: u64) -> squeue::Entry {
 }
 
 #[cfg(test)]
+mod file_tests;
+#[cfg(test)]
 mod send_tests;
 #[cfg(test)]
 mod soak_tests;

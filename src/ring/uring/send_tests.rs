@@ -326,3 +326,26 @@ fn a_pipe_that_stayed_small_means_copying() {
     assert!(got == wanted);
     assert_eq!(kernel.counters().bytes_spliced, 0);
 }
+
+#[test]
+fn files_that_cannot_splice_are_read() {
+    // A regular file without splice_read and without reads that do not wait.
+    let path = Path::new("/proc/kallsyms");
+    let wanted = std::fs::read(path).unwrap();
+    let length = wanted.len().min(20_000) as u32;
+    for verb in [Verb::Splice, Verb::Copy] {
+        let mut kernel = UringKernel::new(&small()).unwrap();
+        let (socket, mut stream) = accept(&mut kernel);
+        let root = Directory::new("/proc".into());
+        kernel.push(Op::Open { root, path: Arc::from(Path::new("kallsyms")) }, Token(1)).unwrap();
+        let opened = next(&mut kernel);
+        let Outcome::Opened { file, .. } = opened.outcome else { panic!("{opened:?}") };
+        let mut batch = kernel.batch();
+        batch.push_run(Run { file, offset: 0, length });
+        let (got, _) = send_all(&mut kernel, socket, &mut stream, batch, verb, 4_096);
+        assert!(got == wanted[..length as usize], "{verb:?}: the bytes differ");
+        let splices = verb == Verb::Splice;
+        assert_eq!(kernel.counters().splice_refusals, u64::from(splices), "{verb:?}");
+        assert_eq!(kernel.counters().scratch_reads > 0, !splices, "{verb:?}");
+    }
+}

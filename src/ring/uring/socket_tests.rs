@@ -179,53 +179,6 @@ fn stale_names_are_recognised() {
 }
 
 #[test]
-fn a_closed_file_is_a_stale_name_and_its_number_goes_when_nothing_names_it() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
-    let file = super::send_tests::open(&mut kernel, 1 << 20);
-    crate::system::drop_from_page_cache(&file.path).unwrap();
-    // The read is in the queue, not handed over, when the file is closed.
-    kernel.push(Op::ReadByte { file: file.file, offset: 5_000 }, Token(1)).unwrap();
-    kernel.push(Op::CloseFile { file: file.file }, Token(2)).unwrap();
-    let mut outcomes = [next(&mut kernel), next(&mut kernel)];
-    outcomes.sort_by_key(|completion| completion.token.0);
-    assert!(matches!(outcomes[0].outcome, Outcome::Read { bytes: 1 }), "{outcomes:?}");
-    assert!(matches!(outcomes[1].outcome, Outcome::Done));
-    kernel.push(Op::ReadByte { file: file.file, offset: 0 }, Token(3)).unwrap();
-    let stale = next(&mut kernel);
-    assert!(matches!(stale.outcome, Outcome::Failed(Failure::Os(libc::EBADF))), "{stale:?}");
-    let run = Run { file: file.file, offset: 0, length: 1 };
-    assert_eq!(kernel.residency(run), Residency::Unknown);
-    assert_eq!(kernel.files(), 0);
-}
-
-#[test]
-fn only_regular_files_are_opened() {
-    let folder = tempfile::tempdir().unwrap();
-    let fifo = std::ffi::CString::new(folder.path().join("fifo").to_str().unwrap()).unwrap();
-    // SAFETY: the name ends with a NUL.
-    assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
-    std::fs::create_dir(folder.path().join("folder")).unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("outside")).unwrap();
-    std::fs::write(folder.path().join("data"), b"x").unwrap();
-    std::os::unix::fs::symlink("data", folder.path().join("inside")).unwrap();
-    let mut kernel = UringKernel::new(&small()).unwrap();
-    let root = crate::Directory::new(folder.path().to_owned());
-    let mut open = |name: &str| {
-        let path = std::sync::Arc::from(std::path::Path::new(name));
-        kernel.push(Op::Open { root: std::sync::Arc::clone(&root), path }, Token(1)).unwrap();
-        next(&mut kernel).outcome
-    };
-    for name in ["fifo", "folder"] {
-        let outcome = open(name);
-        assert!(matches!(outcome, Outcome::Failed(Failure::NotAFile)), "{name}: {outcome:?}");
-    }
-    let outcome = open("outside");
-    assert!(matches!(outcome, Outcome::Failed(Failure::Os(libc::EXDEV))), "{outcome:?}");
-    let outcome = open("inside");
-    assert!(matches!(outcome, Outcome::Opened { .. }), "{outcome:?}");
-}
-
-#[test]
 fn a_dropped_kernel_closes_its_sockets_and_waits_for_its_ops() {
     let mut kernel = UringKernel::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);

@@ -1,0 +1,73 @@
+//! Files of the kernel in production, and what of them is in the page cache.
+
+use super::send_tests::open;
+use super::tests::{next, small};
+use super::*;
+use crate::limits::PAGE_BYTES;
+use crate::system;
+
+#[test]
+fn a_read_brings_only_what_was_asked_for_and_residency_counts_every_page() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let file = open(&mut kernel, 64 * PAGE_BYTES);
+    system::drop_from_page_cache(&file.path).unwrap();
+    kernel.push(Op::ReadByte { file: file.file, offset: PAGE_BYTES as u64 + 9 }, Token(1)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Read { bytes: 1 }));
+    let (cached, _) = system::cached_pages(&file.path).unwrap();
+    assert_eq!(cached, 1, "the system read ahead by a plan of its own");
+    let page = PAGE_BYTES as u64;
+    let mut residency =
+        |offset: u64, length: u32| kernel.residency(Run { file: file.file, offset, length });
+    assert_eq!(residency(page, PAGE_BYTES as u32), Residency::Resident);
+    assert_eq!(residency(2 * page - 1, 1), Residency::Resident);
+    assert_eq!(residency(2 * page - 1, 2), Residency::Missing, "one byte on the next page");
+    assert_eq!(residency(page - 1, 2), Residency::Missing, "one byte on the page before");
+    assert_eq!(residency(0, 3 * PAGE_BYTES as u32), Residency::Missing);
+}
+
+#[test]
+fn a_closed_file_is_a_stale_name_and_its_number_goes_when_nothing_names_it() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let file = open(&mut kernel, 1 << 20);
+    system::drop_from_page_cache(&file.path).unwrap();
+    // The read is in the queue, not handed over, when the file is closed.
+    kernel.push(Op::ReadByte { file: file.file, offset: 5_000 }, Token(1)).unwrap();
+    kernel.push(Op::CloseFile { file: file.file }, Token(2)).unwrap();
+    let mut outcomes = [next(&mut kernel), next(&mut kernel)];
+    outcomes.sort_by_key(|completion| completion.token.0);
+    assert!(matches!(outcomes[0].outcome, Outcome::Read { bytes: 1 }), "{outcomes:?}");
+    assert!(matches!(outcomes[1].outcome, Outcome::Done));
+    kernel.push(Op::ReadByte { file: file.file, offset: 0 }, Token(3)).unwrap();
+    let stale = next(&mut kernel);
+    assert!(matches!(stale.outcome, Outcome::Failed(Failure::Os(libc::EBADF))), "{stale:?}");
+    let run = Run { file: file.file, offset: 0, length: 1 };
+    assert_eq!(kernel.residency(run), Residency::Unknown);
+    assert_eq!(kernel.files(), 0);
+}
+
+#[test]
+fn only_regular_files_are_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = std::ffi::CString::new(folder.path().join("fifo").to_str().unwrap()).unwrap();
+    // SAFETY: the name ends with a NUL.
+    assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+    std::fs::create_dir(folder.path().join("folder")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.path().join("outside")).unwrap();
+    std::fs::write(folder.path().join("data"), b"x").unwrap();
+    std::os::unix::fs::symlink("data", folder.path().join("inside")).unwrap();
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let root = crate::Directory::new(folder.path().to_owned());
+    let mut open = |name: &str| {
+        let path = std::sync::Arc::from(std::path::Path::new(name));
+        kernel.push(Op::Open { root: std::sync::Arc::clone(&root), path }, Token(1)).unwrap();
+        next(&mut kernel).outcome
+    };
+    for name in ["fifo", "folder"] {
+        let outcome = open(name);
+        assert!(matches!(outcome, Outcome::Failed(Failure::NotAFile)), "{name}: {outcome:?}");
+    }
+    let outcome = open("outside");
+    assert!(matches!(outcome, Outcome::Failed(Failure::Os(libc::EXDEV))), "{outcome:?}");
+    let outcome = open("inside");
+    assert!(matches!(outcome, Outcome::Opened { .. }), "{outcome:?}");
+}
