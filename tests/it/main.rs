@@ -2,6 +2,7 @@
 //! them in stages by their names.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step is a failed test")]
 
+mod announce;
 mod announces;
 mod clients;
 mod content;
