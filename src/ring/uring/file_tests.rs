@@ -71,3 +71,16 @@ fn only_regular_files_are_opened() {
     let outcome = open("inside");
     assert!(matches!(outcome, Outcome::Opened { .. }), "{outcome:?}");
 }
+
+#[test]
+fn pages_asked_for_are_on_their_way_at_once_and_no_others() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let file = open(&mut kernel, 400 * PAGE_BYTES);
+    system::drop_from_page_cache(&file.path).unwrap();
+    let run = Run { file: file.file, offset: 7 * PAGE_BYTES as u64 + 1, length: 1 << 20 };
+    kernel.push(Op::ReadAhead { run }, Token(1)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
+    assert_eq!(kernel.residency(run), Residency::Resident, "in steps, or it would be cut silently");
+    let (cached, _) = system::cached_pages(&file.path).unwrap();
+    assert_eq!(cached, 257, "a run of 256 pages that begins within a page");
+}
