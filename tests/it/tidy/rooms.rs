@@ -168,7 +168,7 @@ pub(super) fn unsafe_outside_ring(source: &Source) -> Vec<Finding> {
         .map(|at| finding(line_of(&code, at), "unsafe code: put the system call into src/ring"))
         .collect();
     let is_root = source.path.ends_with("/lib.rs")
-        || (source.path.ends_with("/main.rs") && !source.path.starts_with("tests/"));
+        || (source.path.ends_with("/main.rs") && !source.path.contains("tests/"));
     if is_root && !code.contains("#![forbid(unsafe_code)]") {
         findings.push(finding(1, "a crate root without `#![forbid(unsafe_code)]`: add it"));
     }
