@@ -230,3 +230,37 @@ pub(crate) fn try_set_up() -> Result<(), i32> {
 pub(super) fn set_up_error(error: &std::io::Error) -> StartError {
     explain(error.raw_os_error().unwrap_or(libc::EIO), &Host::of_system())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use io_uring::types;
+
+    use super::*;
+
+    #[test]
+    fn entries_that_the_kernel_will_not_take_yet_are_kept_in_order() {
+        let options = UringOptions { sq_entries: 4, cq_entries: 64, ..UringOptions::default() };
+        let mut ring = Ring::new(&options).unwrap();
+        let (_read, write) = crate::sys::pipe().unwrap();
+        // Until it is enabled, the ring refuses every enter.
+        for number in 0..20 {
+            let fd = types::Fd(write.as_raw_fd());
+            let poll = opcode::PollAdd::new(fd, libc::POLLOUT as u32).build();
+            // SAFETY: a poll points to nothing.
+            unsafe { ring.push(poll.user_data(number)) };
+        }
+        assert!(!ring.all_handed_over());
+        ring.enable().unwrap();
+        let mut done = Vec::new();
+        for _ in 0..100 {
+            ring.enter(Some(Duration::from_millis(10))).unwrap();
+            while let Some(entry) = ring.next() {
+                done.push(entry.user_data());
+            }
+        }
+        assert_eq!(done, (0..20).collect::<Vec<_>>());
+        assert!(ring.all_handed_over());
+    }
+}

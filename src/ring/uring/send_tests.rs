@@ -349,3 +349,29 @@ fn files_that_cannot_splice_are_read() {
         assert_eq!(kernel.counters().scratch_reads > 0, !splices, "{verb:?}");
     }
 }
+
+#[test]
+fn a_second_send_is_refused_while_a_batch_is_read() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let file = open(&mut kernel, 1 << 20);
+    let (socket, mut stream) = accept(&mut kernel);
+    crate::system::drop_from_page_cache(&file.path).unwrap();
+    for token in [1, 2] {
+        let mut batch = kernel.batch();
+        batch.push_run(run(&file, 0, 40_000));
+        kernel.push(Op::Send { socket, batch, verb: Verb::Copy }, Token(token)).unwrap();
+    }
+    let refused = next(&mut kernel);
+    assert_eq!(refused.token, Token(2));
+    let is_busy = matches!(refused.outcome, Outcome::Failed(Failure::Os(libc::EBUSY)));
+    assert!(is_busy, "{refused:?}");
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Sent { bytes: 40_000, .. }));
+    // And accepted again afterwards.
+    let mut batch = kernel.batch();
+    batch.push_run(run(&file, 0, 5));
+    kernel.push(Op::Send { socket, batch, verb: Verb::Copy }, Token(3)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Sent { bytes: 5, .. }));
+    let mut got = vec![0; 40_005];
+    stream.read_exact(&mut got).unwrap();
+    assert!(got[..40_000] == file.bytes[..40_000] && got[40_000..] == file.bytes[..5]);
+}
