@@ -11,6 +11,7 @@ use ringseed_ring::{
     Completion, Failure, Kernel, Op, Outcome, Socket, Token, UringKernel, UringOptions, Wait,
     system,
 };
+use socket2::SockRef;
 
 use crate::clock::{Clock, Schedule, Stage};
 use crate::fault::Fault;
@@ -254,12 +255,25 @@ impl Flood {
     }
 
     fn on_connected(&mut self, index: usize, socket: Socket) -> Result<(), FloodError> {
+        if let Some(descriptor) = self.kernel.descriptor(socket) {
+            // Nagle's algorithm would hold a request back until the one before is acknowledged.
+            // It fails only on a connection that has failed already, which the send tells.
+            let _ = SockRef::from(&descriptor).set_tcp_nodelay(true);
+        }
         let connection = &mut self.connections[index];
         connection.state = State::Open(socket);
         let peer_id = peer_id_of(connection.number);
         connection.unsent.extend(frames::handshake(self.load.info_hash, peer_id));
         self.send(index)?;
-        self.push(Op::PollReadable { socket }, index, Purpose::Readable)
+        self.wait_for_bytes(index)
+    }
+
+    /// Polls the socket, unless the connection has been lost meanwhile.
+    fn wait_for_bytes(&mut self, index: usize) -> Result<(), FloodError> {
+        match self.connections[index].state {
+            State::Open(socket) => self.push(Op::PollReadable { socket }, index, Purpose::Readable),
+            State::Begun | State::Lost => Ok(()),
+        }
     }
 
     /// Reads all that the socket has, then asks for as much again.
@@ -280,10 +294,7 @@ impl Flood {
             self.note(Note::Unchoked);
         }
         self.ask(index, self.clock.now())?;
-        if self.connections[index].state == State::Lost {
-            return Ok(());
-        }
-        self.push(Op::PollReadable { socket }, index, Purpose::Readable)
+        self.wait_for_bytes(index)
     }
 
     /// Ends when the socket is empty, or nothing more is expected.
