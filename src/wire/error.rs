@@ -44,12 +44,6 @@ pub enum ProtocolError {
     /// BEP 3: "Spare bits at the end are set to zero".
     #[error("the spare bits at the end of a bitfield are not zero")]
     SpareBits,
-    /// A bitfield, have all or have none that is not the first message, or a second one.
-    #[error("message {id} tells all pieces at once, but is not the first message")]
-    PiecesTooLate {
-        /// Message id: bitfield, have all or have none.
-        id: u8,
-    },
     /// A message of the fast extension without it (BEP 6: "MUST close the connection").
     #[error("message {id} needs the fast extension, which was not agreed on")]
     FastNotAgreed {

@@ -100,7 +100,7 @@ struct Bits {
     am_interested: bool,
     peer_choking: bool,
     peer_interested: bool,
-    /// A message came after which no bitfield may come.
+    /// It told of its pieces, or asked for some.
     has_spoken: bool,
     upload_only: bool,
 }

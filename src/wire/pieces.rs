@@ -37,6 +37,11 @@ impl RemotePieces {
         RemotePieces { memory, has_all: false, count: 0, set: Box::default() }
     }
 
+    /// It starts to tell anew: what it told before counts no longer.
+    pub(crate) fn forget(&mut self) {
+        *self = RemotePieces::new(self.memory);
+    }
+
     pub(crate) fn set_all(&mut self) {
         self.has_all = true;
     }

@@ -108,7 +108,7 @@ impl State {
         Ok(())
     }
 
-    /// Messages that may come before a bitfield: clients do send some of them first.
+    /// Messages that tell nothing of the peer's pieces or interest.
     fn on_side_message(
         &mut self,
         message: Message,
@@ -135,8 +135,9 @@ impl State {
         Ok(())
     }
 
-    /// BEP 3: "'bitfield' is only ever sent as the first message." BEP 6: exactly one of the
-    /// three, "only immediately after the handshake".
+    /// BEP 3: "'bitfield' is only ever sent as the first message." Clients that are everywhere do
+    /// not keep to it (aria2 sends a new bitfield instead of many haves), so a later one replaces
+    /// what was told before.
     fn on_all_pieces(
         &mut self,
         message: Message,
@@ -150,10 +151,8 @@ impl State {
         if id != id::BITFIELD && !self.features.fast {
             return Err(ProtocolError::FastNotAgreed { id });
         }
-        if self.bits.has_spoken {
-            return Err(ProtocolError::PiecesTooLate { id });
-        }
         self.bits.has_spoken = true;
+        self.pieces.forget();
         match message {
             Message::HaveAll => {
                 self.pieces.set_all();

@@ -55,22 +55,24 @@ fn spare_bits_and_lengths_of_a_bitfield_are_checked() {
 }
 
 #[test]
-fn all_pieces_are_told_once_and_first() {
-    let firsts: [Write; 7] = [
+fn a_later_bitfield_replaces_what_was_told() {
+    let firsts: [Write; 5] = [
         |out| message::write_have(out, PieceIndex(0)),
-        |out| message::write_bitfield(out, &[0; 126]),
+        |out| message::write_bitfield(out, &field(&[1, 2, 3])),
         message::write_have_all,
         message::write_have_none,
         message::write_interested,
-        |out| message::write_request(out, block(0, 0, 1)),
-        |out| message::write_allowed_fast(out, PieceIndex(0)),
     ];
     for first in firsts {
-        let behind = |second: Write| fault(ALL, &[stream(first), stream(second)].concat());
-        let late = |id| Some(ProtocolError::PiecesTooLate { id });
-        assert_eq!(behind(|out| message::write_bitfield(out, &[0; 126])), late(id::BITFIELD));
-        assert_eq!(behind(message::write_have_all), late(id::HAVE_ALL));
-        assert_eq!(behind(message::write_have_none), late(id::HAVE_NONE));
+        let count = |second: Write| {
+            let mut peer = connected(ALL);
+            let mut bytes = [stream(first), stream(second)].concat();
+            peer.receive(Instant::ZERO, &mut bytes, &mut Vec::new()).unwrap();
+            peer.piece_count()
+        };
+        assert_eq!(count(|out| message::write_bitfield(out, &field(&[5, 6]))), 2);
+        assert_eq!(count(message::write_have_all), 1001);
+        assert_eq!(count(message::write_have_none), 0);
     }
 }
 
