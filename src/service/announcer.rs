@@ -125,6 +125,8 @@ pub struct Status {
     pub announced: u64,
     /// Those that failed, ever.
     pub failed: u64,
+    /// Questions to the system's resolver, ever.
+    pub name_lookups: u64,
     /// Every tracker host that was ever named.
     pub hosts: Vec<HostStatus>,
 }
@@ -141,6 +143,7 @@ pub struct StopSummary {
 struct Shared {
     state: Mutex<State>,
     owner: Arc<dyn Owner>,
+    names: Arc<Names>,
     families: Vec<Family>,
     /// The zero of the schedule's time.
     start: Instant,
@@ -191,7 +194,9 @@ impl Announcer {
         let state = State::new(options.pacing);
         let http = HttpOptions {
             user_agent: options.user_agent,
-            connections_per_host: options.pacing.concurrency_per_host as usize,
+            connections_per_host: (options.pacing.concurrency_per_host
+                * ringseed_sched::limits::STOP_WINDOW_FACTOR)
+                as usize,
             ca_certificates: options
                 .ca_certificates
                 .into_iter()
@@ -200,7 +205,7 @@ impl Announcer {
         };
         let tools = Arc::new(Tools {
             http: HttpTrackers::new(http, Arc::clone(&names)),
-            udp: UdpTrackers::new(names),
+            udp: UdpTrackers::new(Arc::clone(&names)),
             peer_id: options.peer_id,
             port: options.port,
             numwant: options.numwant,
@@ -209,6 +214,7 @@ impl Announcer {
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             owner,
+            names,
             families: options.families,
             start: Instant::now(),
             changed: Notify::new(),
@@ -322,7 +328,7 @@ impl AnnouncerHandle {
 
     /// What goes on.
     pub fn status(&self) -> Status {
-        self.shared.state().status()
+        self.shared.state().status(self.shared.names.lookups())
     }
 }
 

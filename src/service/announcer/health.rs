@@ -14,6 +14,8 @@ pub enum Notice {
     Failing {
         /// Which.
         tracker: String,
+        /// From which of our families.
+        family: Family,
         /// What happened.
         why: String,
     },
@@ -46,8 +48,12 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Notice::Failing { tracker, why } => {
-                write!(f, "tracker {tracker} does not answer: {why}; it is asked again")
+            Notice::Failing { tracker, family, why } => {
+                let over = match family {
+                    Family::V4 => "IPv4",
+                    Family::V6 => "IPv6",
+                };
+                write!(f, "tracker {tracker} does not answer over {over}: {why}; it is asked again")
             }
             Notice::Working { tracker } => write!(f, "tracker {tracker} answers again"),
             Notice::Refusing { tracker, why } => {
@@ -150,7 +156,7 @@ impl Health {
         let said = self.other_is(family, State::Fails) && self.last_error.as_deref() == Some(why);
         self.last_error = Some(why.to_owned());
         let (tracker, why) = (self.tracker.clone(), why.to_owned());
-        (is_news && !said).then_some(Notice::Failing { tracker, why })
+        (is_news && !said).then_some(Notice::Failing { tracker, family, why })
     }
 
     /// That a host lacks one family is not worth a word; both are.
@@ -162,7 +168,7 @@ impl Health {
         self.failed += 1;
         self.last_error = Some(why.to_owned());
         let why = "it has no address that can be reached from here".to_owned();
-        Some(Notice::Failing { tracker: self.tracker.clone(), why })
+        Some(Notice::Failing { tracker: self.tracker.clone(), family, why })
     }
 
     fn other_is(&self, family: Family, state: State) -> bool {
@@ -211,14 +217,14 @@ mod tests {
         Err(Failed::silent("no answer"))
     }
 
-    fn failing(why: &str) -> Option<Notice> {
-        Some(Notice::Failing { tracker: "udp://t:1".to_owned(), why: why.to_owned() })
+    fn failing(family: Family, why: &str) -> Option<Notice> {
+        Some(Notice::Failing { tracker: "udp://t:1".to_owned(), family, why: why.to_owned() })
     }
 
     #[test]
     fn a_host_that_never_answered_is_told_once_and_again_when_it_does() {
         let mut health = health();
-        assert_eq!(health.on_reply(Family::V4, &silent()), failing("no answer"));
+        assert_eq!(health.on_reply(Family::V4, &silent()), failing(Family::V4, "no answer"));
         (0..100).for_each(|_| assert_eq!(health.on_reply(Family::V4, &silent()), None));
         let working = Some(Notice::Working { tracker: "udp://t:1".to_owned() });
         assert_eq!(health.on_reply(Family::V4, &taken()), working);
@@ -234,7 +240,7 @@ mod tests {
         assert_eq!(health.on_reply(Family::V4, &silent()), None);
         assert_eq!(health.on_reply(Family::V4, &taken()), None);
         assert_eq!(health.on_reply(Family::V4, &silent()), None);
-        assert_eq!(health.on_reply(Family::V4, &silent()), failing("no answer"));
+        assert_eq!(health.on_reply(Family::V4, &silent()), failing(Family::V4, "no answer"));
     }
 
     #[test]
@@ -266,11 +272,11 @@ mod tests {
     #[test]
     fn a_host_that_fails_alike_in_both_families_is_told_once() {
         let mut health = health();
-        assert_eq!(health.on_reply(Family::V4, &silent()), failing("no answer"));
+        assert_eq!(health.on_reply(Family::V4, &silent()), failing(Family::V4, "no answer"));
         assert_eq!(health.on_reply(Family::V6, &silent()), None);
         let other = Err(Failed::silent("refused"));
         let mut health = super::Health::new("udp://t:1".to_owned());
-        assert_eq!(health.on_reply(Family::V4, &silent()), failing("no answer"));
-        assert_eq!(health.on_reply(Family::V6, &other), failing("refused"));
+        assert_eq!(health.on_reply(Family::V4, &silent()), failing(Family::V4, "no answer"));
+        assert_eq!(health.on_reply(Family::V6, &other), failing(Family::V6, "refused"));
     }
 }

@@ -5,6 +5,7 @@ use super::limits::{ADDRESSES_MAX, LOOKUPS_MAX, NAME_AGE, NAME_FAILURE_AGE, NAME
 use ringseed_sched::announce::Family;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -23,12 +24,22 @@ type Name = Arc<tokio::sync::Mutex<Option<Known>>>;
 /// The memory of names.
 pub(super) struct Names {
     names: Mutex<BTreeMap<String, Name>>,
-    lookups: Semaphore,
+    permits: Semaphore,
+    lookups: AtomicU64,
 }
 
 impl Names {
     pub(super) fn new() -> Names {
-        Names { names: Mutex::new(BTreeMap::new()), lookups: Semaphore::new(LOOKUPS_MAX) }
+        Names {
+            names: Mutex::default(),
+            permits: Semaphore::new(LOOKUPS_MAX),
+            lookups: AtomicU64::new(0),
+        }
+    }
+
+    /// Questions asked so far.
+    pub(super) fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::Relaxed)
     }
 
     /// The addresses of `host` in one family; an address is its own. Empty: it has none of them.
@@ -86,7 +97,8 @@ impl Names {
 
     async fn ask(&self, host: &str) -> Addresses {
         // The semaphore is never closed.
-        let _permit = self.lookups.acquire().await;
+        let _permit = self.permits.acquire().await;
+        self.lookups.fetch_add(1, Ordering::Relaxed);
         match tokio::net::lookup_host((host, 0)).await {
             Ok(found) => {
                 let mut addresses: Vec<IpAddr> = found.map(|found| found.ip()).collect();
@@ -128,9 +140,25 @@ mod tests {
         let names = Names::new();
         let why = names.of_family("tracker.invalid", Family::V4).await.unwrap_err();
         assert!(why.contains("tracker.invalid"), "{why}");
+        names.of_family("tracker.invalid", Family::V6).await.unwrap_err();
+        assert_eq!(names.lookups(), 1);
         let known = names.name("tracker.invalid");
         let until = known.lock().await.as_ref().unwrap().until;
         assert_eq!(until, Instant::now() + NAME_FAILURE_AGE);
+    }
+
+    #[tokio::test]
+    async fn a_hundred_who_ask_at_once_are_one_question() {
+        let names = Arc::new(Names::new());
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let names = Arc::clone(&names);
+            asking.spawn(async move { names.of_family("localhost", Family::V4).await });
+        }
+        while let Some(found) = asking.join_next().await {
+            assert_eq!(found.unwrap().unwrap(), [IpAddr::from([127, 0, 0, 1])]);
+        }
+        assert_eq!(names.lookups(), 1);
     }
 
     #[tokio::test]

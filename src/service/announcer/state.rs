@@ -2,7 +2,7 @@
 
 use super::limits::{BAD_URLS_MAX, TRACKER_IDS_MAX};
 use super::reply::{Failed, Reply, Taken};
-use super::{Health, Notice, Status, StopSummary, TrackerUrl};
+use super::{Health, Notice, Status, StopSummary, TrackerUrl, UrlError};
 use ringseed_meta::{InfoHash, Instant};
 use ringseed_sched::announce::{
     self, Event, Family, HostId, Options, Outcome, Schedule, Tiers, Tracker,
@@ -86,27 +86,31 @@ impl State {
         now: Instant,
         notices: &mut Vec<Notice>,
     ) -> Option<Tracker<Arc<TrackerUrl>>> {
-        let url = match TrackerUrl::parse(url) {
-            Ok(url) => Arc::new(url),
-            Err(why) => {
+        let found = TrackerUrl::parse(url).and_then(|url| {
+            let origin = url.origin();
+            let host = match self.hosts.get(&origin) {
+                Some(host) => *host,
+                None => self.new_host(origin, now)?,
+            };
+            Ok(Tracker { host, url: Arc::new(url) })
+        });
+        found
+            .map_err(|why| {
                 self.bad_urls += 1;
                 if self.bad_urls <= BAD_URLS_MAX {
                     notices.push(Notice::Unusable { why });
                 }
-                return None;
-            }
+            })
+            .ok()
+    }
+
+    fn new_host(&mut self, origin: String, now: Instant) -> Result<HostId, UrlError> {
+        let Some(host) = self.schedule.host(now) else {
+            return Err(UrlError::TooManyHosts(origin));
         };
-        let origin = url.origin();
-        let host = match self.hosts.get(&origin) {
-            Some(host) => *host,
-            None => {
-                let host = self.schedule.host(now)?;
-                self.health.push(Health::new(origin.clone()));
-                self.hosts.insert(origin, host);
-                host
-            }
-        };
-        Some(Tracker { host, url })
+        self.health.push(Health::new(origin.clone()));
+        self.hosts.insert(origin, host);
+        Ok(host)
     }
 
     /// What the tracker gave to be sent back.
@@ -166,9 +170,10 @@ impl State {
         StopSummary { told: self.told, given_up }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self, name_lookups: u64) -> Status {
         let hosts: Vec<_> = self.health.iter().map(Health::status).collect();
         Status {
+            name_lookups,
             entries: self.schedule.len(),
             queued: self.schedule.queued(),
             in_flight: self.schedule.in_flight(),

@@ -2,6 +2,7 @@
 
 use super::limits::URL_BYTES_MAX;
 use hyper::Uri;
+use ringseed_sched::limits::HOSTS_MAX;
 use std::fmt::{self, Write};
 
 /// How a tracker is spoken to.
@@ -60,6 +61,9 @@ pub enum UrlError {
     /// BEP 15 has no default port.
     #[error("UDP tracker '{0}' names no port; write udp://host:port")]
     NoPort(String),
+    /// The schedule has no more queues.
+    #[error("tracker '{0}' is left out: {HOSTS_MAX} tracker hosts are known, which is the most")]
+    TooManyHosts(String),
     /// Passwords in URLs are not sent.
     #[error("tracker URL of '{0}' holds a user name, which is not supported")]
     User(String),
