@@ -44,12 +44,12 @@ use std::sync::atomic::Ordering;
 
 pub use connection::RemoteState;
 pub use content::Content;
-pub use disk::{DiskSpeed, WaitsBecause};
+pub use disk::{DiskSpeed, Sends, WaitsBecause};
 pub use faults::{Break, Coverage, Fault, Faults};
 pub use options::Options;
 pub use random::Random;
 pub use state::Blocked;
-pub use world::{Remote, World};
+pub use world::{Remote, Watched, World};
 
 use crate::{
     Batch, Completion, Failure, File, FileStat, Kernel, KernelError, Op, OpId, Residency, Run,

@@ -105,6 +105,8 @@ pub(crate) struct Connection {
     finishing: bool,
     /// Bytes after which the network resets the connection.
     pub(crate) reset_after: Option<u64>,
+    /// The network, not one of the ends, ended the connection.
+    pub(crate) lost_to_network: bool,
     pub(crate) delivered: u64,
     inbox: Vec<u8>,
     pub(crate) window: usize,
@@ -151,6 +153,7 @@ impl Connection {
             timing: false,
             finishing: false,
             reset_after: None,
+            lost_to_network: false,
             delivered: 0,
             inbox: Vec::new(),
             window: link.window_bytes,

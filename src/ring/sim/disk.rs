@@ -79,6 +79,18 @@ pub(crate) struct Inode {
     bad_pages: BTreeSet<u64>,
     /// It was changed in a way that a sender should notice.
     pub(crate) faults: BTreeSet<Fault>,
+    /// Sends of its bytes that were begun.
+    pub(crate) sends: Sends,
+}
+
+/// When bytes of a file were sent. For a rule such as: within a second of a change nothing of the
+/// file is sent any more.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Sends {
+    /// The last send.
+    pub last_us: Option<u64>,
+    /// The first send after the file was cut, written, replaced or removed.
+    pub first_stale_us: Option<u64>,
 }
 
 /// Pages that the device reads together.
@@ -125,6 +137,10 @@ impl Disk {
         &self.inodes[inode]
     }
 
+    pub(crate) fn inode_mut(&mut self, inode: usize) -> &mut Inode {
+        &mut self.inodes[inode]
+    }
+
     /// Creates a file, in the place of one of the same name.
     pub(crate) fn create(&mut self, path: &Path, content: Content, size: u64, now_us: u64) {
         let inode = Inode {
@@ -138,6 +154,7 @@ impl Disk {
             unreadable: false,
             bad_pages: BTreeSet::new(),
             faults: BTreeSet::new(),
+            sends: Sends::default(),
         };
         self.unlink(path, now_us, Fault::FileReplaced);
         self.names.insert(path.to_owned(), self.inodes.len());
@@ -400,6 +417,14 @@ impl Inode {
         self.content = content;
         (self.modified_us, self.changed_us) = (now_us, now_us);
         self.faults.insert(Fault::FileModified);
+    }
+
+    /// Bytes of it are about to be sent.
+    pub(crate) fn note_send(&mut self, now_us: u64) {
+        self.sends.last_us = Some(now_us);
+        if !self.faults.is_empty() {
+            self.sends.first_stale_us.get_or_insert(now_us);
+        }
     }
 
     pub(crate) fn break_page(&mut self, number: u64) {

@@ -198,6 +198,7 @@ impl State {
         }
         if of.reset_after.is_some_and(|reset_after| of.delivered >= reset_after) {
             self.coverage.meet(Fault::Reset);
+            of.lost_to_network = true;
             return self.lose(connection, libc::ECONNRESET);
         }
         if of.remote_closed && delivered > 0 {
@@ -221,6 +222,7 @@ impl State {
         let timeout_us = self.options.user_timeout_us;
         if stalled_us >= timeout_us {
             self.coverage.meet(Fault::TimedOut);
+            of.lost_to_network = true;
             return self.lose(connection, libc::ETIMEDOUT);
         }
         of.timing = true;

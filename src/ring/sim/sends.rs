@@ -103,6 +103,7 @@ impl State {
             return;
         };
         self.meet_changes(inode);
+        self.disk.inode_mut(inode).note_send(self.now_us);
         let mut small = Vec::new();
         let end = run.offset + u64::from(run.length);
         let mut offset = run.offset;
@@ -211,6 +212,7 @@ impl State {
                 return self.recycle(batch);
             };
             self.meet_changes(inode);
+            self.disk.inode_mut(inode).note_send(self.now_us);
             stretches.push(Stretch { inode, run });
         }
         self.scratch.push(ScratchSend { op, connection, batch, parts });

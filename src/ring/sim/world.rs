@@ -8,11 +8,11 @@ use std::rc::Rc;
 use super::SimKernel;
 use super::connection::{Arrival, RemoteState};
 use super::content::Content;
-use super::disk::{Inode, PAGE_BYTES, pages_of};
+use super::disk::{Inode, PAGE_BYTES, Sends, pages_of};
 use super::faults::{Coverage, Fault};
 use super::options::Options;
 use super::state::{Blocked, Endpoint, Entry, Event, State};
-use crate::Socket;
+use crate::{FileStat, Socket};
 
 /// A simulated machine with its files and its network, seen from outside. Cheap to clone: all
 /// clones, and the kernel, are of one world.
@@ -104,6 +104,18 @@ impl World {
     /// Pages read from the device since the start.
     pub fn pages_read(&self) -> u64 {
         self.0.borrow().disk.pages_read
+    }
+
+    /// What `stat` says of the file.
+    pub fn stat(&self, path: &Path) -> Option<FileStat> {
+        let state = self.0.borrow();
+        state.disk.inode_named(path).map(|inode| state.disk.stat_of(inode))
+    }
+
+    /// The file that has this name now, to be asked about when it has it no more.
+    pub fn watch(&self, path: &Path) -> Option<Watched> {
+        let inode = self.0.borrow().disk.inode_named(path)?;
+        Some(Watched { world: self.clone(), inode })
     }
 
     fn change(&self, path: &Path, change: impl FnOnce(&mut Inode, u64)) {
@@ -239,6 +251,11 @@ impl World {
         self.0.borrow().enters
     }
 
+    /// Ops in flight, or finished and not taken.
+    pub fn live_ops(&self) -> usize {
+        self.0.borrow().ops.len()
+    }
+
     /// Sockets that are open, listeners included.
     pub fn open_sockets(&self) -> usize {
         self.0.borrow().sockets.len()
@@ -247,6 +264,20 @@ impl World {
     /// Files that are open.
     pub fn open_files(&self) -> usize {
         self.0.borrow().disk.open_count()
+    }
+}
+
+/// A file, whatever became of its name.
+#[derive(Clone)]
+pub struct Watched {
+    world: World,
+    inode: usize,
+}
+
+impl Watched {
+    /// When its bytes were sent.
+    pub fn sends(&self) -> Sends {
+        self.world.0.borrow().disk.inode(self.inode).sends
     }
 }
 
@@ -291,6 +322,11 @@ impl Remote {
     /// How the connection looks from here. Bytes may be unread in any state.
     pub fn state(&self) -> RemoteState {
         self.world.0.borrow().connections[self.connection].remote
+    }
+
+    /// Whether the network ended the connection: a reset that was injected, or a time-out.
+    pub fn was_lost_to_network(&self) -> bool {
+        self.world.0.borrow().connections[self.connection].lost_to_network
     }
 
     /// Sends no more (FIN), reads on.
