@@ -8,7 +8,8 @@ pub const TORRENTS_MAX: usize = 1 << 20;
 /// Peers of one torrent and family: some times the largest public swarms.
 pub const TORRENT_PEERS_MAX: usize = 1 << 18;
 
-/// Peers of one family in all torrents. At some 45 bytes each, 180 MiB for IPv4.
+/// Peers of one family in all torrents. At some 45 bytes each, and up to twice that while tables
+/// grow, 180 to 360 MiB for IPv4.
 pub const PEERS_MAX: usize = 1 << 22;
 
 /// Peers told in one answer. 200 are 1,200 bytes in IPv4: one packet; no client uses more.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use ringseed_ring::system::raise_fd_limit;
 use ringseed_tracker::{Options, Rules, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -49,6 +50,9 @@ Exit codes:
 /// The port that trackers are expected at.
 const DEFAULT_PORT: u16 = 6969;
 
+/// Descriptors besides those of connections: listeners, the ring, the standard ones.
+const DESCRIPTORS_BESIDE: usize = 64;
+
 fn main() -> ExitCode {
     let server = match start(Arguments::parse()) {
         Ok(server) => server,
@@ -78,6 +82,8 @@ fn start(arguments: Arguments) -> anyhow::Result<Server> {
         Duration::from_secs(arguments.interval),
         Duration::from_secs(arguments.min_interval),
     );
+    // With fewer descriptors newcomers wait until others have gone: no reason not to start.
+    let _ = raise_fd_limit((rules.connections_max + DESCRIPTORS_BESIDE) as u64);
     let server = Server::start(Options { http, udp, rules })?;
     let stopper = server.stopper();
     std::thread::Builder::new()
