@@ -69,6 +69,9 @@ pub(super) struct Arguments {
     /// Tell what happens as JSON, an object a line, on standard output.
     #[arg(long)]
     json: bool,
+    /// Tell also of each connection that was closed for a fault of the peer's.
+    #[arg(long, short)]
+    verbose: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -109,10 +112,10 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let options = arguments.options();
     let ending = if arguments.json {
-        let mut voice = programs::Voice::default();
+        let mut voice = programs::Voice::new(arguments.verbose);
         service::run(&options, &mut |event| voice.tell(&event))
     } else {
-        let mut voice = people::Voice::new();
+        let mut voice = people::Voice::new(arguments.verbose);
         let ending = service::run(&options, &mut |event| voice.tell(event));
         voice.end();
         ending

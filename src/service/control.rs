@@ -263,7 +263,8 @@ impl Control {
                         on_event(Event::Error { torrent: None, file: None, message });
                     }
                 }
-                Report::PeerFault { .. } | Report::Stopped => {}
+                Report::PeerFault { peer, fault } => on_event(Event::PeerFault { peer, fault }),
+                Report::Stopped => {}
                 Report::Died(error) => return Err(ServiceError::WorkerDied(error)),
             }
         }

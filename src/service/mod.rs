@@ -133,6 +133,11 @@ pub enum Event {
         file: Option<PathBuf>,
         message: String,
     },
+    /// A connection was closed for a fault of the peer's.
+    PeerFault {
+        peer: SocketAddr,
+        fault: String,
+    },
     /// Worth knowing, no fault.
     Note(String),
     /// The end: all that was sent.

@@ -11,6 +11,7 @@
 //! waiter as `want` returned.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -31,8 +32,12 @@ pub mod limits {
     pub const IN_FLIGHT_BYTES_MAX: u64 = 16 << 20;
     /// Tries to make a run stay resident before it is read as a whole for the verdict.
     pub const TRIES_MAX: u8 = 2;
-    /// Entries of the memory of recent fetches (where residency is unknown) before it is swept.
-    pub const RECENT_MAX: usize = 1 << 14;
+    /// Bytes. What was fetched where residency is unknown is remembered by the page: a fetch of
+    /// the head of a window says nothing of its tail.
+    pub const RECENT_PAGE_BYTES: u64 = 4096;
+    /// Pages of recent fetches (where residency is unknown) that are remembered before they are
+    /// swept: 256 MiB sent in a second.
+    pub const RECENT_MAX: usize = 1 << 16;
 }
 
 /// Who waits: the worker's own number for a connection.
@@ -124,7 +129,7 @@ pub struct Fetches {
     free: Vec<u32>,
     /// Which fetch brings a window of a file. Never iterated: its order is not the same twice.
     windows: HashMap<(File, u64), FetchId>,
-    /// When a window whose residency the system will not tell was last fetched or sent.
+    /// When a page whose residency the system will not tell was last fetched or sent.
     recent: HashMap<(File, u64), Instant>,
     queued: VecDeque<FetchId>,
     in_flight_bytes: u64,
@@ -134,9 +139,18 @@ pub struct Fetches {
 /// How long a fetched or sent run counts as resident where the system will not say.
 const RECENT: Duration = Duration::from_secs(1);
 
-fn windows_of(run: Run) -> std::ops::RangeInclusive<u64> {
+fn windows_of(run: Run) -> RangeInclusive<u64> {
+    stretches_of(run, limits::WINDOW_BYTES)
+}
+
+fn pages_of(run: Run) -> RangeInclusive<u64> {
+    stretches_of(run, limits::RECENT_PAGE_BYTES)
+}
+
+/// The stretches of so many bytes that hold the run.
+fn stretches_of(run: Run, bytes: u64) -> RangeInclusive<u64> {
     let last = run.offset + u64::from(run.length.max(1)) - 1;
-    run.offset / limits::WINDOW_BYTES..=last / limits::WINDOW_BYTES
+    run.offset / bytes..=last / bytes
 }
 
 impl Fetches {
@@ -292,15 +306,15 @@ impl Fetches {
         if self.recent.len() >= limits::RECENT_MAX {
             return;
         }
-        for window in windows_of(run) {
-            self.recent.insert((run.file, window), now);
+        for page in pages_of(run) {
+            self.recent.insert((run.file, page), now);
         }
     }
 
     /// Whether all of `run` was fetched or sent within the last second.
     pub fn is_recent(&self, run: Run, now: Instant) -> bool {
-        windows_of(run).all(|window| {
-            self.recent.get(&(run.file, window)).is_some_and(|at| now.since(*at) < RECENT)
+        pages_of(run).all(|page| {
+            self.recent.get(&(run.file, page)).is_some_and(|at| now.since(*at) < RECENT)
         })
     }
 }
@@ -401,3 +415,6 @@ fn answered(
         _ => Some(Verdict::Resident),
     }
 }
+
+#[cfg(test)]
+mod tests;

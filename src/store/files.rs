@@ -63,7 +63,9 @@ impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Change::Removed => write!(f, "was removed or replaced while it was served"),
-            Change::Replaced => write!(f, "is not the file that was verified (device or inode differ)"),
+            Change::Replaced => {
+                write!(f, "is not the file that was verified (device or inode differ)")
+            }
             Change::Resized { was, is } => write!(f, "has {is} bytes; it was verified with {was}"),
             Change::Modified => write!(f, "was modified since it was verified"),
         }
@@ -197,6 +199,8 @@ impl OpenFiles {
                 due.push((open.file, open.stat));
             }
         }
+        // The map's order is not the same twice, and a run must be.
+        due.sort_unstable_by_key(|(file, _)| *file);
     }
 
     /// All open files of a torrent, forgotten: the caller closes them. Those being opened are
@@ -206,12 +210,17 @@ impl OpenFiles {
         close.extend(
             self.by_handle.iter().filter(|(_, key)| key.0 == torrent).map(|(file, _)| *file),
         );
+        close[before..].sort_unstable();
         close[before..].iter().for_each(|file| self.forget(*file));
     }
 
     /// All open files, forgotten, for the end of the worker.
     pub fn forget_all(&mut self, close: &mut Vec<File>) {
         close.extend(self.by_handle.drain().map(|(file, _)| file));
+        close.sort_unstable();
         self.states.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

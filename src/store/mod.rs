@@ -6,3 +6,9 @@ pub mod creation;
 pub mod fetch;
 pub mod files;
 pub mod hashing;
+
+/// Handles of files that no kernel has opened, for tests of what only keeps them.
+#[cfg(test)]
+pub(crate) fn test_files(count: usize) -> Vec<ringseed_ring::File> {
+    (0..count as u32).map(ringseed_ring::File::for_tests).collect()
+}

@@ -216,3 +216,6 @@ impl Connection {
         completed
     }
 }
+
+#[cfg(test)]
+mod tests;

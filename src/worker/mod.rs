@@ -184,7 +184,8 @@ impl<K: Kernel> Worker<K> {
 
     /// All is closed and reported; the thread may end.
     pub fn is_stopped(&self) -> bool {
-        self.stopping == Stopping::Stopped && self.unreported.is_empty()
+        let nothing_left = self.unreported.is_empty() && self.deferred.is_empty();
+        self.stopping == Stopping::Stopped && nothing_left
     }
 
     /// One turn: takes what completed, decides, sends. Returns how long `enter` may wait.

@@ -18,17 +18,26 @@ pub(super) struct Voice {
     /// The bar of what is being hashed, and its name.
     hashing: Option<(ProgressBar, String)>,
     is_terminal: bool,
+    verbose: bool,
     shown: u64,
     seconds: u64,
     last: Rate,
 }
 
 impl Voice {
-    pub(super) fn new() -> Voice {
+    pub(super) fn new(verbose: bool) -> Voice {
         let is_terminal = std::io::stderr().is_terminal();
         let line = ProgressBar::with_draw_target(None, target(is_terminal));
         line.set_style(style("{msg}"));
-        Voice { line, hashing: None, is_terminal, shown: 0, seconds: 0, last: Rate::default() }
+        Voice {
+            line,
+            hashing: None,
+            is_terminal,
+            verbose,
+            shown: 0,
+            seconds: 0,
+            last: Rate::default(),
+        }
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -54,6 +63,10 @@ impl Voice {
             }
             Event::Rate(rate) => self.rate(rate),
             Event::Error { message, .. } => self.complain(&format!("error: {message}")),
+            Event::PeerFault { peer, fault } if self.verbose => {
+                self.complain(&format!("closed {peer}: {fault}"));
+            }
+            Event::PeerFault { .. } => {}
             Event::Note(message) => self.complain(&format!("note: {message}")),
             Event::Stopped { sent_bytes, announces_given_up } => {
                 let given_up = match announces_given_up {

@@ -7,13 +7,17 @@ use serde_json::{Value, json};
 use crate::service::{Event, TorrentReady};
 
 /// Collects what the `ready` event repeats.
-#[derive(Default)]
 pub(super) struct Voice {
+    verbose: bool,
     torrents: Vec<Value>,
     listening: Value,
 }
 
 impl Voice {
+    pub(super) fn new(verbose: bool) -> Voice {
+        Voice { verbose, torrents: Vec::new(), listening: Value::Null }
+    }
+
     pub(super) fn tell(&mut self, event: &Event) {
         if let Some(line) = self.line(event) {
             let mut out = std::io::stdout().lock();
@@ -59,6 +63,10 @@ impl Voice {
             Event::Error { torrent, file, message } => json!({
                 "event": "error", "torrent": torrent, "file": file, "message": message,
             }),
+            Event::PeerFault { peer, fault } if self.verbose => json!({
+                "event": "peer_fault", "peer": peer, "fault": fault,
+            }),
+            Event::PeerFault { .. } => return None,
             Event::Note(message) => json!({ "event": "note", "message": message }),
             Event::Stopped { sent_bytes, announces_given_up } => json!({
                 "event": "stopped", "sent_bytes": sent_bytes,

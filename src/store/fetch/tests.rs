@@ -1,0 +1,206 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::test_files;
+
+const NOW: Instant = Instant::from_us(5_000_000);
+
+fn run(file: usize, offset: u64, length: u32) -> Run {
+    Run { file: test_files(4)[file], offset, length }
+}
+
+/// Answers every step as a disk that works would, except that `answer` tells residency.
+fn drive(
+    fetches: &mut Fetches,
+    steps: &mut Vec<Step>,
+    mut answer: impl FnMut(Step) -> StepOutcome,
+) -> Vec<Finished> {
+    let mut finished = Vec::new();
+    while let Some(step) = steps.pop() {
+        let (Step::ReadAhead { fetch, .. }
+        | Step::ReadByte { fetch, .. }
+        | Step::Ask { fetch, .. }
+        | Step::ReadDiscard { fetch, .. }) = step;
+        finished.extend(fetches.completed(fetch, answer(step), NOW, steps));
+    }
+    finished
+}
+
+fn healthy(step: Step) -> StepOutcome {
+    match step {
+        Step::ReadAhead { .. } => StepOutcome::Done,
+        Step::ReadByte { .. } => StepOutcome::Read(1),
+        Step::Ask { .. } => StepOutcome::Answer(Residency::Resident),
+        Step::ReadDiscard { run, .. } => StepOutcome::Read(run.length),
+    }
+}
+
+#[test]
+fn a_fetch_is_believed_only_after_residency_was_asked_again() {
+    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut steps = Vec::new();
+    assert_eq!(fetches.want(run(0, 0, 300_000), Waiter(1), &mut steps), 1);
+    let mut seen = Vec::new();
+    let finished = drive(&mut fetches, &mut steps, |step| {
+        seen.push(step);
+        healthy(step)
+    });
+    let touches: Vec<u64> = seen
+        .iter()
+        .filter_map(|step| match step {
+            Step::ReadByte { offset, .. } => Some(*offset),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(touches.len(), 3, "one byte at the end of each 128 KiB step");
+    assert!(touches.contains(&131_071) && touches.contains(&299_999), "{touches:?}");
+    assert!(matches!(seen.last(), Some(Step::Ask { .. })), "{seen:?}");
+    assert_eq!(finished.len(), 1);
+    assert_eq!(finished[0].verdict, Verdict::Resident);
+    assert!(fetches.is_empty());
+}
+
+#[test]
+fn a_run_that_does_not_stay_is_tried_twice_then_read_for_the_verdict() {
+    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut steps = Vec::new();
+    fetches.want(run(0, 0, 16_384), Waiter(1), &mut steps);
+    let (mut asked, mut read) = (0, 0);
+    let finished = drive(&mut fetches, &mut steps, |step| match step {
+        Step::Ask { .. } => {
+            asked += 1;
+            StepOutcome::Answer(Residency::Missing)
+        }
+        Step::ReadDiscard { .. } => {
+            read += 1;
+            healthy(step)
+        }
+        other => healthy(other),
+    });
+    assert_eq!((asked, read), (2, 1));
+    assert_eq!(finished[0].verdict, Verdict::Readable, "it is copied, never believed resident");
+}
+
+#[test]
+fn a_bad_page_beside_the_byte_that_was_read_is_found() {
+    const EIO: i32 = 5;
+    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut steps = Vec::new();
+    fetches.want(run(0, 0, 65_536), Waiter(1), &mut steps);
+    let finished = drive(&mut fetches, &mut steps, |step| match step {
+        Step::Ask { .. } => StepOutcome::Answer(Residency::Missing),
+        Step::ReadDiscard { .. } => StepOutcome::Failed(EIO),
+        other => healthy(other),
+    });
+    assert_eq!(finished[0].verdict, Verdict::Failed(EIO));
+}
+
+#[test]
+fn a_file_that_ends_early_is_truncated() {
+    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut steps = Vec::new();
+    fetches.want(run(0, 0, 16_384), Waiter(1), &mut steps);
+    let finished = drive(&mut fetches, &mut steps, |step| match step {
+        Step::ReadByte { .. } => StepOutcome::Read(0),
+        other => healthy(other),
+    });
+    assert_eq!(finished[0].verdict, Verdict::Truncated);
+}
+
+#[test]
+fn one_fetch_serves_all_who_wait_for_it() {
+    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut steps = Vec::new();
+    assert_eq!(fetches.want(run(0, 0, 65_536), Waiter(1), &mut steps), 1);
+    assert_eq!(fetches.want(run(0, 16_384, 16_384), Waiter(2), &mut steps), 1);
+    assert_eq!(fetches.want(run(1, 0, 16_384), Waiter(3), &mut steps), 1, "another file");
+    let begun = steps.iter().filter(|step| matches!(step, Step::ReadAhead { .. })).count();
+    assert_eq!(begun, 2);
+    let finished = drive(&mut fetches, &mut steps, healthy);
+    let of_first = finished.iter().find(|one| one.run.length == 65_536).unwrap();
+    assert_eq!(of_first.waiters.as_slice(), [Waiter(1), Waiter(2)]);
+}
+
+#[test]
+fn bytes_in_flight_are_bounded_and_the_rest_follows() {
+    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut steps = Vec::new();
+    let each = 512 * 1024;
+    let count = 2 * limits::IN_FLIGHT_BYTES_MAX / each;
+    for at in 0..count {
+        fetches.want(run(0, at * each, each as u32), Waiter(at), &mut steps);
+    }
+    assert_eq!(steps.len() as u64, limits::IN_FLIGHT_BYTES_MAX / each);
+    let finished = drive(&mut fetches, &mut steps, healthy);
+    assert_eq!(finished.len() as u64, count);
+    assert!(fetches.is_empty());
+}
+
+#[test]
+fn a_stale_step_changes_nothing() {
+    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut steps = Vec::new();
+    fetches.want(run(0, 0, 16_384), Waiter(1), &mut steps);
+    let Some(Step::ReadAhead { fetch: old, .. }) = steps.first().copied() else { panic!() };
+    drive(&mut fetches, &mut steps, healthy);
+    fetches.want(run(0, 0, 16_384), Waiter(2), &mut steps);
+    let mut none = Vec::new();
+    assert_eq!(fetches.completed(old, StepOutcome::Failed(5), NOW, &mut none), None);
+    assert!(none.is_empty());
+    assert_eq!(drive(&mut fetches, &mut steps, healthy)[0].verdict, Verdict::Resident);
+}
+
+#[test]
+fn what_was_fetched_is_recent_for_a_second() {
+    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut steps = Vec::new();
+    fetches.want(run(0, 0, 16_384), Waiter(1), &mut steps);
+    drive(&mut fetches, &mut steps, |step| match step {
+        Step::Ask { .. } => StepOutcome::Answer(Residency::Unknown),
+        other => healthy(other),
+    });
+    assert!(fetches.is_recent(run(0, 100, 16), NOW));
+    assert!(!fetches.is_recent(run(0, 100, 16_384), NOW), "the next window was not fetched");
+    assert!(!fetches.is_recent(run(0, 100, 16), NOW.after(Duration::from_secs(1))));
+}
+
+proptest! {
+    /// Whatever is wanted and however steps end: each waiter hears exactly as often as it was
+    /// told, and nothing is left behind.
+    #[test]
+    fn every_want_is_answered_as_often_as_it_was_told(
+        wants in prop::collection::vec((0usize..4, 0u64..40, 1u32..20, 0u64..6), 1..60),
+        fates in prop::collection::vec(0u8..8, 64),
+    ) {
+        let mut fetches = Fetches::new(AskAgain::Always);
+        let mut steps = Vec::new();
+        let mut told = std::collections::BTreeMap::new();
+        let mut heard = std::collections::BTreeMap::new();
+        let mut fate = fates.iter().cycle();
+        for (file, at, blocks, waiter) in wants {
+            let wanted = run(file, at * 9_000, blocks * 16_000);
+            let waits = fetches.want(wanted, Waiter(waiter), &mut steps);
+            *told.entry(waiter).or_insert(0) += waits;
+            if fate.next() == Some(&0) {
+                let finished = drive(&mut fetches, &mut steps, healthy);
+                for waiter in finished.iter().flat_map(|one| &one.waiters) {
+                    *heard.entry(waiter.0).or_insert(0) += 1;
+                }
+            }
+        }
+        let finished = drive(&mut fetches, &mut steps, |step| match (fate.next(), step) {
+            (Some(1), Step::Ask { .. }) => StepOutcome::Answer(Residency::Missing),
+            (Some(2), Step::ReadByte { .. }) => StepOutcome::Failed(5),
+            (Some(3), Step::ReadByte { .. }) => StepOutcome::Read(0),
+            (Some(4), Step::ReadDiscard { .. }) => StepOutcome::Failed(5),
+            (_, step) => healthy(step),
+        });
+        for waiter in finished.iter().flat_map(|one| &one.waiters) {
+            *heard.entry(waiter.0).or_insert(0) += 1;
+        }
+        prop_assert_eq!(told, heard);
+        prop_assert!(fetches.is_empty());
+        prop_assert!(fetches.windows.is_empty());
+        prop_assert_eq!(fetches.in_flight_bytes, 0);
+    }
+}

@@ -1,0 +1,86 @@
+use super::*;
+use crate::store::test_files;
+
+const T0: Instant = Instant::from_us(1_000_000);
+
+fn key(file: u32) -> FileKey {
+    (TorrentId(7), FileIndex(file))
+}
+
+fn stat() -> FileStat {
+    FileStat { device: 1, inode: 2, size: 3, mtime_ns: 4, ctime_ns: 5, links: 1 }
+}
+
+#[test]
+fn a_file_is_opened_once_for_all_who_wait() {
+    let mut files = OpenFiles::default();
+    assert_eq!(files.use_file(key(0), 1, T0), Found::MustOpen);
+    assert_eq!(files.use_file(key(0), 2, T0), Found::Waiting);
+    assert_eq!(files.opened(key(0), test_files(1)[0], stat(), T0), [1, 2]);
+    assert_eq!(files.use_file(key(0), 3, T0), Found::Open(test_files(1)[0]));
+}
+
+#[test]
+fn a_failed_open_is_tried_again_by_the_next_who_asks() {
+    let mut files = OpenFiles::default();
+    files.use_file(key(0), 1, T0);
+    assert_eq!(files.failed(key(0)), [1]);
+    assert_eq!(files.use_file(key(0), 2, T0), Found::MustOpen);
+}
+
+#[test]
+fn the_least_recently_used_file_that_nothing_pins_is_closed() {
+    let mut files = OpenFiles::default();
+    let handles = test_files(limits::OPEN_FILES_MAX + 1);
+    for (at, file) in handles.iter().enumerate() {
+        let now = T0.after(Duration::from_secs(at as u64));
+        files.use_file(key(at as u32), 0, now);
+        files.opened(key(at as u32), *file, stat(), now);
+    }
+    files.pin(handles[0]);
+    assert_eq!(files.evict(), Some(handles[1]), "the oldest is pinned");
+    assert_eq!(files.evict(), None);
+    assert_eq!(files.key_of(handles[1]), None);
+}
+
+#[test]
+fn only_files_in_use_are_looked_at_and_not_too_often() {
+    let mut files = OpenFiles::default();
+    files.use_file(key(0), 0, T0);
+    files.opened(key(0), test_files(1)[0], stat(), T0);
+    let look = |files: &mut OpenFiles, ms: u64| {
+        let mut due = Vec::new();
+        files.due_for_a_look(T0.after(Duration::from_millis(ms)), &mut due);
+        due.len()
+    };
+    assert_eq!(look(&mut files, 100), 0);
+    assert_eq!(look(&mut files, 500), 1);
+    assert_eq!(look(&mut files, 600), 0);
+    assert_eq!(look(&mut files, 60_000), 0, "nobody uses it any longer");
+}
+
+#[test]
+fn what_counts_as_a_change() {
+    let changed = |is: FileStat| change(&stat(), &is);
+    assert_eq!(changed(FileStat { ctime_ns: 9, links: 2, ..stat() }), None, "a new hard link");
+    assert_eq!(changed(FileStat { links: 0, ..stat() }), Some(Change::Removed));
+    assert_eq!(changed(FileStat { inode: 9, ..stat() }), Some(Change::Replaced));
+    assert_eq!(changed(FileStat { size: 9, ..stat() }), Some(Change::Resized { was: 3, is: 9 }));
+    assert_eq!(changed(FileStat { mtime_ns: 9, ..stat() }), Some(Change::Modified));
+}
+
+#[test]
+fn a_torrents_files_are_forgotten_together() {
+    let mut files = OpenFiles::default();
+    let handles = test_files(3);
+    for (at, file) in handles.iter().enumerate() {
+        let torrent = TorrentId((at / 2) as u32);
+        files.use_file((torrent, FileIndex(at as u32)), 0, T0);
+        files.opened((torrent, FileIndex(at as u32)), *file, stat(), T0);
+    }
+    let mut close = Vec::new();
+    files.forget_torrent(TorrentId(0), &mut close);
+    close.sort_unstable();
+    assert_eq!(close, handles[..2]);
+    assert_eq!(files.len(), 1);
+}
