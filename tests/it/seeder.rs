@@ -32,9 +32,18 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// Runs `ringseed` with `arguments` to its end.
+impl Ended {
+    /// Whether its last words name `this`.
+    pub(crate) fn says(&self, this: &str) -> bool {
+        self.stdout.contains(this) || self.stderr.contains(this)
+    }
+}
+
+/// Runs `ringseed` with `arguments` to its end; code 124 when that does not come by itself.
 pub(crate) fn ringseed<I: IntoIterator<Item = OsString>>(arguments: I) -> Ended {
-    let output = Command::new(program()).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "40", program()]).args(arguments);
+    let output = command.stdin(Stdio::null()).output().unwrap();
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
