@@ -154,7 +154,8 @@ def ringseed(program: pathlib.Path) -> Seeder:
     def command(content, port, scratch):
         return [
             program, "seed", content.torrent, "--data", content.folder, "--listen", f"127.0.0.1:{port}",
-            "--cores", 1, "--slots", 0, "--trust", "--state-dir", scratch, "--json",
+            "--cores", 1, "--slots", 0, "--connections", 20000, "--connections-per-address", 0,
+            "--trust", "--state-dir", scratch, "--json",
         ]  # fmt: skip
 
     return Seeder("ringseed", version_of([program, "--version"]), command)

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -62,6 +63,10 @@ struct Flood {
     /// Cores to run on, a thread on each [default: one thread on no core in particular]
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     core: Vec<usize>,
+    /// Hash every piece that comes, and end the run at a wrong one; needs --torrent. The load then
+    /// costs more than most seeders: its CPU figures are no measure of them
+    #[arg(long, requires = "torrent")]
+    verify: bool,
     /// Tell the result as one line of JSON
     #[arg(long)]
     json: bool,
@@ -87,7 +92,7 @@ struct Torrent {
 }
 
 impl Torrent {
-    fn read(&self) -> anyhow::Result<(InfoHash, Pieces)> {
+    fn read(&self) -> anyhow::Result<Asked> {
         if let Some(path) = &self.torrent {
             return read_file(path).with_context(|| format!("cannot ask for '{}'", path.display()));
         }
@@ -98,18 +103,27 @@ impl Torrent {
                 "which torrent? Give --torrent, or --info-hash, --piece-length and --total-bytes"
             );
         };
-        Ok((parse_info_hash(info_hash)?, Pieces::even(piece_length, total_bytes)?))
+        let pieces = Pieces::even(piece_length, total_bytes)?;
+        Ok(Asked { info_hash: parse_info_hash(info_hash)?, pieces, metainfo: None })
     }
 }
 
-fn read_file(path: &Path) -> anyhow::Result<(InfoHash, Pieces)> {
+/// What a torrent is to a leecher.
+struct Asked {
+    info_hash: InfoHash,
+    pieces: Pieces,
+    metainfo: Option<Arc<Metainfo>>,
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Asked> {
     let bytes = std::fs::metadata(path)?.len();
     if bytes > TORRENT_FILE_BYTES_MAX as u64 {
         bail!("{bytes} bytes; a torrent file has at most {TORRENT_FILE_BYTES_MAX}");
     }
     let metainfo = Metainfo::parse(&std::fs::read(path)?)?;
     let info_hash = metainfo.swarms().next().context("it names no swarm")?;
-    Ok((info_hash, Pieces::of(metainfo.geometry())?))
+    let pieces = Pieces::of(metainfo.geometry())?;
+    Ok(Asked { info_hash, pieces, metainfo: Some(Arc::new(metainfo)) })
 }
 
 /// A source address, or the first of many.
@@ -144,7 +158,7 @@ impl Cli {
 
 impl Flood {
     fn plan(&self) -> anyhow::Result<Plan> {
-        let (info_hash, pieces) = self.torrent.read()?;
+        let Asked { info_hash, pieces, metainfo } = self.torrent.read()?;
         if pieces.block_count() < u64::from(self.depth) {
             let blocks = pieces.block_count();
             bail!(
@@ -164,6 +178,7 @@ impl Flood {
             order: self.order,
             connections: self.connections,
             depth: self.depth,
+            verify: metainfo.filter(|_| self.verify),
         };
         Ok(Plan {
             load,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ringseed_meta::{BlockRef, InfoHash};
+use ringseed_meta::{BlockRef, InfoHash, PieceIndex};
 
 /// A message that does not fit what was asked. Holds what was seen, for the person who must find out why.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum Fault {
     /// A reject (BEP 6) of something we have not asked for.
     #[error("a reject of piece {} begin {} length {}, which was not asked for", .0.piece.0, .0.begin, .0.length)]
     RejectNotAsked(BlockRef),
+    /// The bytes of a piece are not the torrent's.
+    #[error("piece {} does not have the torrent's hash", .0.0)]
+    WrongPiece(PieceIndex),
     /// The load asks for every piece.
     #[error("the target has {has} of {of} pieces; a flood needs all")]
     NotASeed {

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use ringseed_meta::{InfoHash, Instant, PeerId};
+use ringseed_meta::{InfoHash, Instant, Metainfo, PeerId};
 use ringseed_ring::{
     Completion, Failure, Kernel, Op, Outcome, Socket, Token, UringKernel, UringOptions, Wait,
     system,
@@ -21,6 +21,7 @@ use crate::limits::{CONNECTING_MAX, SCRATCH_BYTES, TURN_WAIT_MS};
 use crate::order::{Blocks, Order};
 use crate::tally::{self, Tally};
 use crate::target::Pieces;
+use crate::verify::Verifier;
 
 /// What is asked of whom.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Load {
     pub connections: u32,
     /// Requests that each keeps outstanding.
     pub depth: u32,
+    /// Hash what comes, and compare with this torrent; else payloads are dropped unseen.
+    pub verify: Option<Arc<Metainfo>>,
 }
 
 /// Why a thread's run ended early.
@@ -145,9 +148,11 @@ impl Flood {
         let connection = |number| {
             let blocks = Blocks::new(load.pieces.clone(), load.order, number, load.connections);
             let depth = load.depth as usize;
+            let verifier = load.verify.clone().map(Verifier::new);
+            let piece_count = load.pieces.count();
             Connection {
                 number,
-                leecher: Leecher::new(load.info_hash, load.pieces.count(), blocks, depth),
+                leecher: Leecher::new(load.info_hash, piece_count, blocks, depth, verifier),
                 state: State::Begun,
                 opened: Instant::ZERO,
                 unsent: Vec::new(),
@@ -322,6 +327,9 @@ impl Flood {
                 Err(Failure::Os(EAGAIN)) => return Ok(Drained::Open),
                 Err(why) => return Ok(Drained::Ended(why.to_string())),
             };
+            if leecher.is_in_block() {
+                now = clock.now();
+            }
             match leecher.need() {
                 Need::Read(_) => leecher
                     .received(scratch.get(..length).unwrap_or_default(), now, &mut outcomes.tally)
@@ -330,10 +338,7 @@ impl Flood {
                         offset: leecher.frame_at(),
                         fault,
                     })?,
-                Need::Discard(_) => {
-                    now = clock.now();
-                    leecher.discarded(length as u32, now, &mut outcomes.tally);
-                }
+                Need::Discard(_) => leecher.discarded(length as u32, now, &mut outcomes.tally),
             }
             if length < wanted || leecher.is_idle() {
                 return Ok(Drained::Open);

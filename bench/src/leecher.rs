@@ -13,6 +13,7 @@ use crate::frames;
 use crate::limits::{FRAME_BYTES_MAX, HEAD_BYTES_MAX, SCRATCH_BYTES};
 use crate::order::Blocks;
 use crate::tally::Tally;
+use crate::verify::{Progress, Verifier};
 
 /// What the connection wants from its socket next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +50,7 @@ pub struct Leecher {
     info_hash: InfoHash,
     piece_count: u32,
     blocks: Blocks,
+    verifier: Option<Verifier>,
     depth: usize,
     outstanding: VecDeque<Outstanding>,
     phase: Phase,
@@ -69,9 +71,17 @@ pub struct Leecher {
 }
 
 impl Leecher {
-    /// A connection that keeps `depth` requests of `blocks` outstanding whenever it may.
-    pub fn new(info_hash: InfoHash, piece_count: u32, blocks: Blocks, depth: usize) -> Leecher {
+    /// A connection that keeps `depth` requests of `blocks` outstanding whenever it may. With a
+    /// verifier no payload is dropped unseen.
+    pub fn new(
+        info_hash: InfoHash,
+        piece_count: u32,
+        blocks: Blocks,
+        depth: usize,
+        verifier: Option<Verifier>,
+    ) -> Leecher {
         Leecher {
+            verifier,
             info_hash,
             piece_count,
             blocks,
@@ -100,6 +110,12 @@ impl Leecher {
         self.in_flight() == 0 && matches!(self.phase, Phase::Header) && self.carried == 0
     }
 
+    /// What comes next belongs to a block, whose time is taken at its last byte.
+    #[inline]
+    pub fn is_in_block(&self) -> bool {
+        matches!(self.phase, Phase::Payload { .. })
+    }
+
     /// Where in the stream the present frame began: what a fault speaks of.
     pub fn frame_at(&self) -> u64 {
         self.frame_at
@@ -111,6 +127,9 @@ impl Leecher {
         match self.phase {
             Phase::Handshake => Need::Read(HANDSHAKE_BYTES - self.carried),
             Phase::Header => Need::Read(frames::PIECE_HEADER_BYTES - self.carried),
+            Phase::Payload { left, .. } if self.verifier.is_some() => {
+                Need::Read((left as usize).min(SCRATCH_BYTES))
+            }
             Phase::Payload { left, .. } => Need::Discard(left as usize),
             Phase::Body { id: id::BITFIELD | id::REJECT, left } => {
                 Need::Read((left as usize).min(SCRATCH_BYTES))
@@ -137,7 +156,7 @@ impl Leecher {
     }
 
     fn in_flight(&self) -> usize {
-        self.outstanding.len() + usize::from(matches!(self.phase, Phase::Payload { .. }))
+        self.outstanding.len() + usize::from(self.is_in_block())
     }
 
     /// `length` bytes were dropped where [`Leecher::need`] allowed it.
@@ -183,6 +202,7 @@ impl Leecher {
                 }
                 Phase::Payload { left, .. } | Phase::Body { left, .. } => {
                     let length = left.min(u32::try_from(bytes.len()).unwrap_or(left));
+                    self.verify(bytes.get(..length as usize).unwrap_or_default(), tally)?;
                     self.discarded(length, now, tally);
                     self.offset -= u64::from(length);
                     length as usize
@@ -190,6 +210,20 @@ impl Leecher {
             };
             self.offset += taken as u64;
             bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Bytes of a block on their way to being counted.
+    fn verify(&mut self, bytes: &[u8], tally: &mut Tally) -> Result<(), Fault> {
+        let (Some(verifier), Phase::Payload { answers, left }) = (&mut self.verifier, self.phase)
+        else {
+            return Ok(());
+        };
+        match verifier.take(answers.block, answers.block.length - left, bytes)? {
+            Progress::Within => {}
+            Progress::Verified => tally.pieces_verified += 1,
+            Progress::BrokenOff => tally.pieces_broken_off += 1,
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ const T1: Instant = Instant::from_us(1_250);
 fn leecher(depth: usize) -> Leecher {
     let pieces = Pieces::even(1 << 15, (9 << 15) + 100).unwrap();
     let blocks = Blocks::new(pieces.clone(), Order::Sequential, 0, 1);
-    Leecher::new(NAME, pieces.count(), blocks, depth)
+    Leecher::new(NAME, pieces.count(), blocks, depth, None)
 }
 
 fn frame(id: u8, body: &[u8]) -> Vec<u8> {

@@ -17,6 +17,7 @@ pub mod report;
 pub mod run;
 pub mod tally;
 pub mod target;
+pub mod verify;
 
 /// Bounds of this room.
 pub mod limits {
@@ -25,8 +26,8 @@ pub mod limits {
     /// Bytes of a frame other than a piece: the bitfield of 8 million pieces. Longer means that the
     /// stream is out of step.
     pub const FRAME_BYTES_MAX: u32 = 1 << 20;
-    /// Bytes of control frames read at once: a page.
-    pub const SCRATCH_BYTES: usize = 4096;
+    /// Bytes read at once where they are looked at: a block.
+    pub const SCRATCH_BYTES: usize = 16 << 10;
     /// Connections of a run. The ring has a bounded op table, and a source port a number of 16 bits.
     pub const CONNECTIONS_MAX: u32 = 10_000;
     /// Descriptors beside the connections': rings, pipes, /proc and the standard streams.

@@ -62,6 +62,8 @@ impl Report {
             "blocks": self.tally.blocks,
             "rejects": self.tally.rejects,
             "chokes": self.tally.chokes,
+            "pieces_verified": self.tally.pieces_verified,
+            "pieces_broken_off": self.tally.pieces_broken_off,
             "gb_per_s": self.gb_per_s(),
             "gb_per_cpu_s": self.gb_per_cpu_s(self.cores.busy()),
             "gb_per_seeder_cpu_s": self.seeder.map(|cpu| self.gb_per_cpu_s(cpu)),
@@ -139,7 +141,12 @@ impl fmt::Display for Report {
             write!(f, ", the seeder {:.2}", seeder.as_secs_f64())?;
         }
         writeln!(f, "; {:.2} stolen", time_of(cores.steal).as_secs_f64())?;
-        write!(f, "faults    {} rejects, {} chokes", tally.rejects, tally.chokes)
+        write!(f, "faults    {} rejects, {} chokes", tally.rejects, tally.chokes)?;
+        if tally.pieces_verified + tally.pieces_broken_off > 0 {
+            let Tally { pieces_verified, pieces_broken_off, .. } = tally;
+            write!(f, "; {pieces_verified} pieces verified, {pieces_broken_off} broken off")?;
+        }
+        Ok(())
     }
 }
 

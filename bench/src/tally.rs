@@ -17,6 +17,10 @@ pub struct Tally {
     pub rejects: u64,
     /// Times that a seeder choked us.
     pub chokes: u64,
+    /// Pieces that came whole and have the torrent's hash (`--verify`).
+    pub pieces_verified: u64,
+    /// Pieces whose blocks came in another order than asked, so that they could not be hashed.
+    pub pieces_broken_off: u64,
     /// From the request to the last byte of its block. Microseconds.
     pub latency_us: Histogram<u64>,
 }
@@ -24,7 +28,15 @@ pub struct Tally {
 impl Tally {
     /// Nothing counted.
     pub fn new() -> Tally {
-        Tally { payload_bytes: 0, blocks: 0, rejects: 0, chokes: 0, latency_us: new_histogram() }
+        Tally {
+            payload_bytes: 0,
+            blocks: 0,
+            rejects: 0,
+            chokes: 0,
+            pieces_verified: 0,
+            pieces_broken_off: 0,
+            latency_us: new_histogram(),
+        }
     }
 
     #[inline]
@@ -46,17 +58,14 @@ impl Tally {
         self.chokes += 1;
     }
 
-    /// Takes what was counted, and counts from nothing again.
-    pub fn take(&mut self) -> Tally {
-        std::mem::take(self)
-    }
-
     /// Adds another thread's counts.
     pub fn add(&mut self, other: &Tally) {
         self.payload_bytes += other.payload_bytes;
         self.blocks += other.blocks;
         self.rejects += other.rejects;
         self.chokes += other.chokes;
+        self.pieces_verified += other.pieces_verified;
+        self.pieces_broken_off += other.pieces_broken_off;
         // Both histograms have one range, so nothing can fall outside.
         let _ = self.latency_us.add(&other.latency_us);
     }

@@ -82,6 +82,7 @@ fn plan(target: SocketAddr) -> Plan {
             order: Order::Random,
             connections: 3,
             depth: 4,
+            verify: None,
         },
         threads: vec![None, None],
         opening: Duration::from_secs(10),
