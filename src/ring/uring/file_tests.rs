@@ -11,18 +11,21 @@ fn a_read_brings_only_what_was_asked_for_and_residency_counts_every_page() {
     let mut kernel = UringKernel::new(&small()).unwrap();
     let file = open(&mut kernel, 64 * PAGE_BYTES);
     system::drop_from_page_cache(&file.path).unwrap();
-    kernel.push(Op::ReadByte { file: file.file, offset: PAGE_BYTES as u64 + 9 }, Token(1)).unwrap();
-    assert!(matches!(next(&mut kernel).outcome, Outcome::Read { bytes: 1 }));
-    let (cached, _) = system::cached_pages(&file.path).unwrap();
-    assert_eq!(cached, 1, "the system read ahead by a plan of its own");
     let page = PAGE_BYTES as u64;
+    // The first page and the one after the last that was read: where systems like to read ahead.
+    for offset in [9, 30 * page + 9, 31 * page] {
+        kernel.push(Op::ReadByte { file: file.file, offset }, Token(1)).unwrap();
+        assert!(matches!(next(&mut kernel).outcome, Outcome::Read { bytes: 1 }));
+    }
+    let (cached, _) = system::cached_pages(&file.path).unwrap();
+    assert_eq!(cached, 3, "the system read ahead by a plan of its own");
     let mut residency =
         |offset: u64, length: u32| kernel.residency(Run { file: file.file, offset, length });
-    assert_eq!(residency(page, PAGE_BYTES as u32), Residency::Resident);
-    assert_eq!(residency(2 * page - 1, 1), Residency::Resident);
-    assert_eq!(residency(2 * page - 1, 2), Residency::Missing, "one byte on the next page");
-    assert_eq!(residency(page - 1, 2), Residency::Missing, "one byte on the page before");
-    assert_eq!(residency(0, 3 * PAGE_BYTES as u32), Residency::Missing);
+    assert_eq!(residency(30 * page, 2 * PAGE_BYTES as u32), Residency::Resident);
+    assert_eq!(residency(32 * page - 1, 1), Residency::Resident);
+    assert_eq!(residency(32 * page - 1, 2), Residency::Missing, "one byte on the next page");
+    assert_eq!(residency(30 * page - 1, 2), Residency::Missing, "one byte on the page before");
+    assert_eq!(residency(0, 32 * PAGE_BYTES as u32), Residency::Missing);
 }
 
 #[test]
@@ -75,12 +78,26 @@ fn only_regular_files_are_opened() {
 #[test]
 fn pages_asked_for_are_on_their_way_at_once_and_no_others() {
     let mut kernel = UringKernel::new(&small()).unwrap();
-    let file = open(&mut kernel, 400 * PAGE_BYTES);
+    // More than devices read ahead at once: 128 KiB to some MiB.
+    let length = 10 << 20;
+    let file = open(&mut kernel, length as usize + 50 * PAGE_BYTES);
     system::drop_from_page_cache(&file.path).unwrap();
-    let run = Run { file: file.file, offset: 7 * PAGE_BYTES as u64 + 1, length: 1 << 20 };
+    let run = Run { file: file.file, offset: 7 * PAGE_BYTES as u64 + 1, length };
     kernel.push(Op::ReadAhead { run }, Token(1)).unwrap();
     assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
     assert_eq!(kernel.residency(run), Residency::Resident, "in steps, or it would be cut silently");
     let (cached, _) = system::cached_pages(&file.path).unwrap();
-    assert_eq!(cached, 257, "a run of 256 pages that begins within a page");
+    let pages = u64::from(length) / PAGE_BYTES as u64 + 1;
+    assert_eq!(cached, pages, "the run begins and ends within a page");
+}
+
+#[test]
+fn an_opened_file_is_left_blocking() {
+    use std::os::fd::AsRawFd;
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let file = open(&mut kernel, 1);
+    let fd = kernel.files.get(file.file.index, file.file.generation).unwrap().fd().as_raw_fd();
+    // SAFETY: no memory is passed.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    assert_eq!(flags & libc::O_NONBLOCK, 0, "the ring would read it on this thread, or not at all");
 }

@@ -179,6 +179,27 @@ fn stale_names_are_recognised() {
 }
 
 #[test]
+fn a_closing_socket_takes_no_ops() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let (socket, _stream) = accept(&mut kernel);
+    kernel.push(Op::Receive { socket }, Token(2)).unwrap();
+    kernel.push(Op::Close { socket, reset: false }, Token(3)).unwrap();
+    for op in [
+        Op::PollReadable { socket },
+        Op::Close { socket, reset: false },
+        Op::Send { socket, batch: Box::default(), verb: Verb::Copy },
+    ] {
+        kernel.push(op, Token(4)).unwrap();
+        let refused = next(&mut kernel);
+        let is_refused =
+            matches!(refused.outcome, Outcome::Failed(Failure::Os(libc::EBADF | libc::EBUSY)));
+        assert!(refused.token == Token(4) && is_refused, "{refused:?}");
+    }
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Failed(Failure::Cancelled)));
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Closed));
+}
+
+#[test]
 fn a_dropped_kernel_closes_its_sockets_and_waits_for_its_ops() {
     let mut kernel = UringKernel::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
