@@ -38,8 +38,16 @@ pub(super) struct Run {
 
 /// The pieces that one buffer takes at once, beginning with `first`.
 pub(super) fn group(geometry: &Geometry, first: u32) -> std::ops::Range<u32> {
-    let fit = (READ_BYTES / geometry.piece_length()).clamp(1, PIECES_PER_READ_MAX);
-    first..first.saturating_add(fit).min(geometry.piece_count())
+    first..first.saturating_add(pieces_per_read(geometry)).min(geometry.piece_count())
+}
+
+/// How many groups there are.
+pub(super) fn group_count(geometry: &Geometry) -> usize {
+    geometry.piece_count().div_ceil(pieces_per_read(geometry)) as usize
+}
+
+fn pieces_per_read(geometry: &Geometry) -> u32 {
+    (READ_BYTES / geometry.piece_length()).clamp(1, PIECES_PER_READ_MAX)
 }
 
 impl Part {

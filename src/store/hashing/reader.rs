@@ -14,7 +14,7 @@ use ringseed_meta::metainfo::Format;
 use tokio::sync::oneshot;
 
 use super::hasher::{self, PieceDigest, PieceState, Work};
-use super::layout::{Part, Run, group};
+use super::layout::{Part, Run, group, group_count};
 use super::limits::{BUFFERS_MORE, BUFFERS_PER_THREAD, READ_BYTES, THREADS_MAX};
 use super::source::{OpenFiles, Runtime};
 use super::{FileFault, FileProblem, FileStamp, HashingError, Options, Progress, merge};
@@ -49,8 +49,10 @@ pub(super) fn run_on(
 ) -> Result<Vec<FileFault>, HashingError> {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if options.threads == 0 { cores() } else { options.threads };
-    let threads = threads.clamp(1, THREADS_MAX);
-    let buffers = threads * BUFFERS_PER_THREAD + BUFFERS_MORE;
+    // A small torrent has work for few: there may be thousands of them.
+    let groups = group_count(job.geometry);
+    let threads = threads.min(THREADS_MAX).min(groups).max(1);
+    let buffers = (threads * BUFFERS_PER_THREAD + BUFFERS_MORE).min(groups).max(1);
     std::thread::scope(|scope| {
         // Each loop has at most one part under way, so sending never waits.
         let (work, queue) = bounded(buffers);
