@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::limits::MAGNET_BYTES_MAX;
 use crate::{InfoHash, InfoHashV2, Metainfo};
 
 pub use parse::MagnetError;
@@ -40,19 +41,33 @@ impl Magnet {
         parse::parse(link)
     }
 
-    /// The link by which a torrent is found. The trackers of a private torrent are in it too.
+    /// The link by which a torrent is found. The trackers of a private torrent are in it too;
+    /// of very long lists, as many as leave the link one that is read.
     pub fn of(metainfo: &Metainfo) -> Magnet {
         Magnet {
             info_hash_v1: metainfo.info_hash_v1(),
             info_hash_v2: metainfo.info_hash_v2(),
             name: Some(metainfo.name().into()),
             content_bytes: Some(metainfo.geometry().content_bytes()),
-            trackers: metainfo.outer().trackers().map(Box::from).collect(),
-            web_seeds: metainfo.outer().web_seeds.clone(),
+            trackers: that_fit(metainfo.outer().trackers()),
+            web_seeds: that_fit(metainfo.outer().web_seeds.iter().map(AsRef::as_ref)),
             peers: Vec::new(),
             files: Vec::new(),
         }
     }
+}
+
+/// The first URLs that take no more than a third of a link: names and hashes fit the last one.
+fn that_fit<'a>(urls: impl Iterator<Item = &'a str>) -> Vec<Box<str>> {
+    let mut left = MAGNET_BYTES_MAX / 3;
+    let fitting = urls.take_while(|url| {
+        // "&tr=", and three bytes for one at most.
+        let bytes = url.len().saturating_mul(3).saturating_add(4);
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes);
+        fits
+    });
+    fitting.map(Box::from).collect()
 }
 
 impl fmt::Display for Magnet {

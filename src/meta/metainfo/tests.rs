@@ -232,6 +232,26 @@ fn the_outside_is_read_leniently() {
     assert_eq!(ignored.len(), 3, "{ignored:?}");
 }
 
+#[test]
+fn the_link_of_a_torrent_with_many_trackers_can_be_read() {
+    let outer = |dict: &mut DictWriter<'_>| {
+        dict.list(b"announce-list", |tiers| {
+            for number in 0..200 {
+                let url = std::format!("http://{number}/{}", "%".repeat(2000));
+                tiers.list(|tier| tier.bytes(url.as_bytes()));
+            }
+        });
+    };
+    let bytes = torrent(outer, |info| {
+        v1(info, 1);
+        info.int(b"length", 1);
+    });
+    let metainfo = Metainfo::parse(&bytes).unwrap();
+    assert_eq!(metainfo.outer().trackers().count(), 200);
+    let magnet = crate::Magnet::of(&metainfo);
+    assert_eq!(crate::Magnet::parse(&magnet.to_string()), Ok(magnet));
+}
+
 /// A blueprint whose hashes are made up, consistent in themselves.
 fn built(format: Format, files: &[(&str, u64)]) -> Vec<u8> {
     let files = files.iter().map(|(path, length)| ((*path).to_string(), *length)).collect();
