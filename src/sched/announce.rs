@@ -101,6 +101,9 @@ pub enum Outcome {
     Silent,
     /// The host has no address of this family, or this box no way there. Not an error.
     Absent,
+    /// We did not wait for the answer: it says nothing about the host, and the tracker may know
+    /// of us or not.
+    BrokenOff,
 }
 
 /// When a tracker that refused may be asked again (BEP 31 "retry in").

@@ -9,6 +9,7 @@
 //! What it prints is a matter of the owner: it hands over [`Notice`]s, one for each host and
 //! change and never one for each torrent, and none with the path of a URL, which may be secret.
 
+mod flights;
 mod health;
 mod http;
 pub mod limits;
@@ -21,10 +22,12 @@ mod url;
 pub use health::{HostStatus, Notice};
 pub use url::{Scheme, TrackerUrl, UrlError};
 
+use flights::Flights;
 use health::Health;
 use http::{HttpOptions, HttpTrackers};
+use limits::STOP_GRACE;
 use names::Names;
-use reply::{Failed, Reply};
+use reply::Reply;
 use ringseed_meta::{InfoHash, PeerId, TorrentId};
 use ringseed_sched::announce::{self, Event, Family};
 use ringseed_wire::tracker::{AnnounceEvent, AnnounceRequest};
@@ -35,7 +38,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use udp::UdpTrackers;
 
@@ -162,6 +164,10 @@ impl Shared {
         let elapsed = self.start.elapsed().as_micros();
         ringseed_meta::Instant::from_us(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
+
+    fn at(&self, at: ringseed_meta::Instant) -> Instant {
+        self.start + Duration::from_micros(at.as_us())
+    }
 }
 
 /// The task that announces.
@@ -225,44 +231,66 @@ impl Announcer {
 
     /// Announces until all torrents have left after [`AnnouncerHandle::stop_all`].
     pub async fn run(self) {
-        let Announcer { shared, tools } = self;
-        let mut tasks: JoinSet<Reply> = JoinSet::new();
-        let mut running: hashbrown::HashMap<Id, state::Announce> = hashbrown::HashMap::new();
+        let mut flights = Flights::default();
+        let mut grace = Grace::NotAsked;
         loop {
-            let deadline = loop {
-                let mut state = shared.state();
-                let Some(announce) = state.schedule.poll(shared.now()) else {
-                    if state.is_done() {
-                        shared.emptied.notify_waiters();
-                        return;
-                    }
-                    break state.schedule.deadline();
-                };
-                let tracker_id = state.tracker_id(&announce);
-                drop(state);
-                let totals = shared.owner.totals(announce.torrent);
-                let request = tools.request(&announce, totals, tracker_id);
-                let (tools, url) = (Arc::clone(&tools), Arc::clone(&announce.tracker().url));
-                let family = announce.family;
-                let task = tasks.spawn(async move { tools.perform(&url, family, &request).await });
-                running.insert(task.id(), announce);
+            let (next, stopping_since) = self.begin(&mut flights);
+            if let (Grace::NotAsked, Some(since)) = (grace, stopping_since) {
+                grace = Grace::Until(self.shared.at(since) + STOP_GRACE);
+            }
+            if stopping_since.is_some() && self.shared.state().is_done() {
+                self.shared.emptied.notify_waiters();
+                return;
+            }
+            let next = next.map(|at| self.shared.at(at));
+            let wake = match grace {
+                Grace::Until(until) => Some(next.map_or(until, |next| next.min(until))),
+                Grace::NotAsked | Grace::Over => next,
             };
-            let at = deadline.map(|at| shared.start + Duration::from_micros(at.as_us()));
-            let ended = tokio::select! {
-                Some(ended) = tasks.join_next_with_id(), if !tasks.is_empty() => ended,
-                () = sleep_until(at.unwrap_or(shared.start)), if at.is_some() => continue,
-                () = shared.changed.notified() => continue,
-            };
-            let (id, reply) = match ended {
-                Ok((id, reply)) => (id, reply),
-                // A bug below us is this announce's end and nobody else's.
-                Err(error) => (error.id(), Err(Failed::refused("its answer could not be read"))),
-            };
-            if let Some(announce) = running.remove(&id) {
-                shared.end(&announce, reply);
+            tokio::select! {
+                Some((announce, reply)) = flights.next(), if !flights.is_empty() => {
+                    self.shared.end(&announce, reply);
+                }
+                () = sleep_until(wake.unwrap_or(self.shared.start)), if wake.is_some() => {}
+                () = self.shared.changed.notified() => {}
+            }
+            if let Grace::Until(until) = grace
+                && until <= Instant::now()
+            {
+                flights.break_off();
+                grace = Grace::Over;
             }
         }
     }
+
+    /// Begins all announces that may begin now. Returns when the next may, and since when we are
+    /// stopping.
+    fn begin(
+        &self,
+        flights: &mut Flights,
+    ) -> (Option<ringseed_meta::Instant>, Option<ringseed_meta::Instant>) {
+        loop {
+            let mut state = self.shared.state();
+            let Some(announce) = state.schedule.poll(self.shared.now()) else {
+                return (state.schedule.deadline(), state.stopping_since());
+            };
+            let tracker_id = state.tracker_id(&announce);
+            drop(state);
+            let totals = self.shared.owner.totals(announce.torrent);
+            let request = self.tools.request(&announce, totals, tracker_id);
+            let (tools, url) = (Arc::clone(&self.tools), Arc::clone(&announce.tracker().url));
+            let family = announce.family;
+            flights.begin(announce, async move { tools.perform(&url, family, &request).await });
+        }
+    }
+}
+
+/// At shutdown: how long announces under way that are no last words may go on.
+#[derive(Clone, Copy)]
+enum Grace {
+    NotAsked,
+    Until(Instant),
+    Over,
 }
 
 impl Shared {

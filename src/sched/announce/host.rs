@@ -109,6 +109,11 @@ impl Host {
         self.health = Health::Up;
     }
 
+    /// Nobody waited for its answer.
+    pub(super) fn broken_off(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
     /// The host gave none. Is it down now, by this?
     pub(super) fn silent(&mut self, now: Instant, random: u64) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);

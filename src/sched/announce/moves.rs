@@ -197,6 +197,10 @@ impl<U: Clone> Schedule<U> {
                 host.answered(&self.options);
                 false
             }
+            Outcome::BrokenOff => {
+                host.broken_off();
+                false
+            }
             Outcome::Silent => host.silent(now, random.rotate_left(32)),
             Outcome::Absent => host.absent(now, random.rotate_left(32)),
         };

@@ -241,7 +241,8 @@ impl<U: Clone> Schedule<U> {
         let entry = &mut self.entries[slot as usize];
         entry.place = Place::Retired;
         if entry.sent == Event::Stopped {
-            self.given_up += u64::from(matches!(outcome, Outcome::Silent | Outcome::Absent));
+            let heard = matches!(outcome, Outcome::Answered { .. } | Outcome::Refused(_));
+            self.given_up += u64::from(!heard);
             self.release(slot);
             return;
         }

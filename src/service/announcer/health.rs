@@ -124,6 +124,7 @@ impl Health {
                         .then(|| Notice::Warning { tracker: self.tracker.clone(), text })
                 })
             }
+            Err(Failed { outcome: Outcome::BrokenOff, .. }) => None,
             Err(Failed { outcome: Outcome::Absent, why }) => self.on_absent(family, why),
             Err(Failed { outcome: Outcome::Silent, why }) => {
                 self.failed += 1;

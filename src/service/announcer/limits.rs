@@ -12,6 +12,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// not until the next interval.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
+/// At shutdown, announces under way that are no "stopped" are broken off after this long: a tracker
+/// that works has answered by then, and one that does not must not hold the process.
+pub const STOP_GRACE: Duration = Duration::from_secs(2);
+
 /// Redirects followed in one announce. Trackers need one, to another name or to TLS.
 pub const REDIRECTS_MAX: usize = 3;
 

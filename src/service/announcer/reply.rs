@@ -34,6 +34,11 @@ impl Failed {
         Failed { outcome: Outcome::Absent, why: cut(why.into()) }
     }
 
+    /// We did not wait for the answer.
+    pub(super) fn broken_off() -> Failed {
+        Failed { outcome: Outcome::BrokenOff, why: "broken off".to_owned() }
+    }
+
     /// The tracker does not want this torrent.
     pub(super) fn refused(why: impl Into<String>) -> Failed {
         Failed {

@@ -31,7 +31,7 @@ pub(super) struct State {
     bad_urls: usize,
     random: RandomState,
     count: u64,
-    stopping: bool,
+    stopping_since: Option<Instant>,
     told: u64,
 }
 
@@ -48,7 +48,7 @@ impl State {
             bad_urls: 0,
             random,
             count: 0,
-            stopping: false,
+            stopping_since: None,
             told: 0,
         }
     }
@@ -155,14 +155,19 @@ impl State {
     }
 
     pub(super) fn stop_all(&mut self, now: Instant) {
-        self.stopping = true;
+        self.stopping_since.get_or_insert(now);
         self.told = 0;
         self.schedule.stop_all(now);
     }
 
     /// All have left.
     pub(super) fn is_done(&self) -> bool {
-        self.stopping && self.schedule.is_empty()
+        self.stopping_since.is_some() && self.schedule.is_empty()
+    }
+
+    /// When [`State::stop_all`] was called first.
+    pub(super) fn stopping_since(&self) -> Option<Instant> {
+        self.stopping_since
     }
 
     pub(super) fn stop_summary(&self) -> StopSummary {

@@ -235,6 +235,19 @@ async fn at_shutdown_what_is_not_told_in_time_is_given_up_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn at_shutdown_nobody_waits_for_a_tracker_that_never_answered() {
+    let silent = HttpTracker::start(|_| Answer::Silence).await;
+    let tracker = HttpTracker::start(|_| fine()).await;
+    let running = Running::start(options());
+    running.add(0, &[&[&tracker.url("/announce")]]);
+    (1..5).for_each(|torrent| running.add(torrent, &[&[&silent.url("/announce")]]));
+    running.until_announced(1).await;
+    let start = Instant::now();
+    assert_eq!(running.stop().await, StopSummary { told: 1, given_up: 0 });
+    assert_eq!(seconds_since(start), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_torrent_that_is_removed_is_stopped_with_its_last_totals() {
     let tracker = HttpTracker::start(|_| fine()).await;
     let running = Running::start(options());

@@ -199,6 +199,25 @@ fn a_leaving_torrent_does_not_wait_behind_those_that_start() {
 }
 
 #[test]
+fn announces_broken_off_at_shutdown_hinder_no_stop() {
+    let mut world = World::new(Options::default(), |seen| match seen.event {
+        Event::Started if seen.torrent >= 10 => (SECOND, Outcome::BrokenOff),
+        _ => (Duration::from_millis(50), answered()),
+    });
+    let tiers = world.tiers(&[1]);
+    (0..10).for_each(|torrent| world.add(torrent, &tiers));
+    world.run(HALF_HOUR - SECOND);
+    (10..18).for_each(|torrent| world.add(torrent, &tiers));
+    world.begin();
+    world.schedule.stop_all(world.now);
+    let took = world.run_dry(Duration::from_secs(100));
+    assert!(took <= SECOND, "{took:?}");
+    let told = world.seen.iter().filter(|seen| seen.event == Event::Stopped);
+    assert_eq!(told.count(), 10);
+    assert_eq!(world.schedule.given_up(), 0);
+}
+
+#[test]
 fn an_entry_is_small() {
     let waiting = size_of::<Entry<u32>>() + size_of::<(Instant, u64)>() + size_of::<u32>();
     assert!(waiting <= 100, "{waiting} bytes");
@@ -215,6 +234,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         1 => (0u64..4000).prop_map(|s| Outcome::Refused(Retry::After(Duration::from_secs(s)))),
         2 => Just(Outcome::Silent),
         1 => Just(Outcome::Absent),
+        1 => Just(Outcome::BrokenOff),
     ]
 }
 
