@@ -8,9 +8,10 @@
 #   quick   100 x 64 and 1 x 1, 5 s each, once
 #   full    1 x 1, 100 x 1, 10 x 64, 100 x 64 and 1000 x 16, 10 s each, three times over (default)
 #
-# The peers are found or installed here (nothing outside target/ is written):
-#   RQBIT=PATH               a rqbit binary      [default: from PATH, or `cargo install` into target/tools]
-#   LIBTORRENT_PYTHON=PATH   a python that can import libtorrent   [default: python3, or a venv in target/tools]
+# The peers are found where scripts/test.sh puts them, or installed there (nothing outside target/ is
+# written), unless these name others:
+#   RQBIT=PATH               a rqbit binary                        [target/tools/bin/rqbit]
+#   LIBTORRENT_PYTHON=PATH   a python that can import libtorrent   [target/venv/bin/python]
 set -euo pipefail
 
 RQBIT_VERSION=9.1.0
@@ -19,7 +20,6 @@ LIBTORRENT_VERSION=2.1.1
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
-tools=$target/tools
 
 mode=full
 case ${1-} in
@@ -28,29 +28,29 @@ case ${1-} in
 esac
 
 find_rqbit() {
-    if [[ -z ${RQBIT-} ]]; then
-        RQBIT=$(command -v rqbit || echo "$tools/bin/rqbit")
-    fi
-    if [[ ! -x $RQBIT ]]; then
-        echo "compare-seeders.sh: building rqbit $RQBIT_VERSION into $tools (some minutes)" >&2
-        cargo install --quiet --locked --root "$tools" "rqbit@$RQBIT_VERSION"
-    fi
-    export RQBIT
+    export RQBIT=${RQBIT:-$root/target/tools/bin/rqbit}
+    [[ -x $RQBIT ]] && return
+    echo "compare-seeders.sh: building rqbit $RQBIT_VERSION into target/tools (some minutes)" >&2
+    CARGO_TARGET_DIR=$root/target/tools/build cargo install --quiet --locked \
+        --root "$root/target/tools" --version "$RQBIT_VERSION" rqbit
+    RQBIT=$root/target/tools/bin/rqbit
 }
 
 find_libtorrent() {
-    local python=${LIBTORRENT_PYTHON:-python3}
-    if ! "$python" -c 'import libtorrent' 2>/dev/null; then
-        python=$tools/libtorrent/bin/python
-        if [[ ! -x $python ]]; then
-            echo "compare-seeders.sh: installing libtorrent $LIBTORRENT_VERSION into $tools" >&2
-            python3 -m venv "$tools/libtorrent"
-            "$tools/libtorrent/bin/pip" install --quiet "libtorrent==$LIBTORRENT_VERSION"
-        fi
-    fi
-    export LIBTORRENT_PYTHON=$python
+    export LIBTORRENT_PYTHON=${LIBTORRENT_PYTHON:-$root/target/venv/bin/python}
+    "$LIBTORRENT_PYTHON" -c 'import libtorrent' 2>/dev/null && return
+    echo "compare-seeders.sh: installing libtorrent $LIBTORRENT_VERSION into target/venv" >&2
+    python3 -m venv "$root/target/venv"
+    LIBTORRENT_PYTHON=$root/target/venv/bin/python
+    "$LIBTORRENT_PYTHON" -m pip install --quiet "libtorrent==$LIBTORRENT_VERSION"
 }
 
+for tool in taskset fincore ip unshare python3; do
+    if ! command -v "$tool" >/dev/null; then
+        echo "compare-seeders.sh: '$tool' is missing (Debian: util-linux, util-linux-extra, iproute2, python3)" >&2
+        exit 1
+    fi
+done
 find_rqbit
 find_libtorrent
 cd "$root"

@@ -40,7 +40,7 @@ def main() -> int:
     data = data_file(options.target / "bench-data", options.gib << 30)
     content = seeders.make_torrent(options.target / "bench-data", data, options.piece_kib << 10)
     facts = {
-        "command": " ".join(["bench/compare-seeders.sh", *sys.argv[1:]]),
+        "command": command_line(),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": commit(),
         "kernel": platform.release(),
@@ -90,6 +90,13 @@ def arguments():
     parser.add_argument("--repetitions", type=int)
     parser.add_argument("--out", type=pathlib.Path, help="folder of the report [reports/DATE]")
     return parser.parse_args()
+
+
+def command_line() -> str:
+    """As a person would type it again: cargo's target folder is the script's business."""
+    flags = sys.argv[1:]
+    at = flags.index("--target")
+    return " ".join(["bench/compare-seeders.sh", *flags[:at], *flags[at + 2 :]])
 
 
 def measure(target, seeder, content, load, seconds) -> dict:

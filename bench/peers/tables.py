@@ -16,8 +16,8 @@ outstanding on each connection, checks the header of every block and lets the ke
 A second of load is left out before the time that counts. Seeders take turns within a load, loads
 within a repetition; figures are medians of the repetitions.
 
-**GB/CPU-s** is 10^9 bytes of blocks by a second of busy time of *all* cores (/proc/stat, softirq
-included, idle and iowait not): compare these. The **process** figure counts the seeder's own CPU time
+**GB/CPU-s** is 10^9 bytes of blocks by a second of busy time of *all* cores (/proc/stat: all but idle,
+iowait and steal, so softirq is included): compare these. The **process** figure counts the seeder's own CPU time
 alone; it flatters whoever keeps the swarm busiest, whose acknowledgements then clock out the seeder's
 segments on the swarm's core. Latency is from a request to the last byte of its block.
 

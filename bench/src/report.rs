@@ -26,7 +26,9 @@ pub struct Report {
     pub tally: Tally,
     /// From connect(2) to the unchoke. Microseconds.
     pub to_unchoke_us: Histogram<u64>,
-    /// What all cores did in that time.
+    /// The time over which CPU times were taken: that time, but for a moment.
+    pub elapsed: Duration,
+    /// What all cores did in it.
     pub cores: CoreTicks,
     /// CPU time of the process given by `--pid`.
     pub seeder: Option<Duration>,
@@ -40,9 +42,15 @@ impl Report {
         self.gb() / self.length.as_secs_f64()
     }
 
-    /// 10^9 bytes of blocks a second of CPU time: of all cores, or of one process.
+    /// 10^9 bytes of blocks a second of CPU time, which was spent within `elapsed`.
     pub fn gb_per_cpu_s(&self, cpu: Duration) -> f64 {
-        self.gb() / cpu.as_secs_f64().max(0.01)
+        let cores = cpu.as_secs_f64().max(0.01) / self.elapsed.as_secs_f64();
+        self.gb_per_s() / cores
+    }
+
+    /// Busy time of all cores.
+    pub fn busy(&self) -> Duration {
+        self.cores.busy(self.elapsed)
     }
 
     fn gb(&self) -> f64 {
@@ -65,12 +73,14 @@ impl Report {
             "pieces_verified": self.tally.pieces_verified,
             "pieces_broken_off": self.tally.pieces_broken_off,
             "gb_per_s": self.gb_per_s(),
-            "gb_per_cpu_s": self.gb_per_cpu_s(self.cores.busy()),
+            "gb_per_cpu_s": self.gb_per_cpu_s(self.busy()),
             "gb_per_seeder_cpu_s": self.seeder.map(|cpu| self.gb_per_cpu_s(cpu)),
             "latency_us": quantiles(&self.tally.latency_us),
             "to_unchoke_us": quantiles(&self.to_unchoke_us),
             "cpu_s": {
-                "busy": seconds(self.cores.busy()),
+                "elapsed": seconds(self.elapsed),
+                "busy": seconds(self.busy()),
+                "busy_sampled": seconds(self.cores.sampled()),
                 "user": seconds(time_of(self.cores.user)),
                 "system": seconds(time_of(self.cores.system)),
                 "irq": seconds(time_of(self.cores.irq)),
@@ -125,12 +135,12 @@ impl fmt::Display for Report {
         writeln!(f, "rate      {rate:.3} GB/s ({:.1} Gbit/s), {blocks:.0} blocks/s", rate * 8.0)?;
         writeln!(f, "latency   {}", quantile_text(&tally.latency_us))?;
         writeln!(f, "unchoke   {}", quantile_text(&self.to_unchoke_us))?;
-        write!(f, "per CPU-s {:.2} GB over all cores", self.gb_per_cpu_s(cores.busy()))?;
+        write!(f, "per CPU-s {:.2} GB over all cores", self.gb_per_cpu_s(self.busy()))?;
         if let Some(seeder) = self.seeder {
             write!(f, ", {:.2} GB of the seeder's own", self.gb_per_cpu_s(seeder))?;
         }
         writeln!(f)?;
-        let busy = cores.busy().as_secs_f64();
+        let busy = self.busy().as_secs_f64();
         let softirq = time_of(cores.softirq).as_secs_f64();
         write!(
             f,
@@ -168,7 +178,14 @@ mod tests {
             lost: 1,
             to_unchoke_us: tally.latency_us.clone(),
             tally,
-            cores: CoreTicks { user: 50, system: 100, irq: 0, softirq: 50, idle: 100, steal: 100 },
+            elapsed: Duration::from_secs(2),
+            cores: CoreTicks {
+                cores: 2,
+                idle: 100,
+                steal: 100,
+                system: 90,
+                ..CoreTicks::default()
+            },
             seeder: Some(Duration::from_millis(500)),
             own: Duration::from_secs(1),
         }
@@ -182,6 +199,7 @@ mod tests {
         assert_eq!(json["gb_per_seeder_cpu_s"], 6.0);
         assert_eq!(json["latency_us"]["p50"], 200);
         assert_eq!(json["cpu_s"]["busy"], 2.0);
+        assert_eq!(json["cpu_s"]["busy_sampled"], 0.9);
     }
 
     #[test]

@@ -50,15 +50,21 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
 
 /// CPU time until some moment.
 struct Spent {
+    at: Instant,
     cores: CoreTicks,
     seeder: Option<Duration>,
     own: Duration,
 }
 
 impl Spent {
-    fn now(plan: &Plan) -> anyhow::Result<Spent> {
+    fn now(plan: &Plan, at: Instant) -> anyhow::Result<Spent> {
         let seeder = plan.seeder.map(cpu::of_process).transpose().context("--pid")?;
-        Ok(Spent { cores: CoreTicks::read()?, seeder, own: cpu::of_process(std::process::id())? })
+        Ok(Spent {
+            at,
+            cores: CoreTicks::read()?,
+            seeder,
+            own: cpu::of_process(std::process::id())?,
+        })
     }
 }
 
@@ -105,9 +111,9 @@ impl<'a> Threads<'a> {
         }
         let (count_from, until) = schedule.begin(self.clock.now(), *warm_up, *length);
         self.wait_until(count_from, |_| false)?;
-        let before = Spent::now(self.plan)?;
+        let before = Spent::now(self.plan, self.clock.now())?;
         self.wait_until(until, |_| false)?;
-        let after = Spent::now(self.plan)?;
+        let after = Spent::now(self.plan, self.clock.now())?;
         let all_ended = |threads: &Threads| threads.ended.len() == threads.plan.threads.len();
         self.wait_until(self.clock.now().after(ENDING), all_ended)?;
         if !all_ended(&self) {
@@ -147,6 +153,7 @@ impl<'a> Threads<'a> {
             lost: 0,
             tally: tally::Tally::new(),
             to_unchoke_us: tally::new_histogram(),
+            elapsed: after.at.since(before.at),
             cores: after.cores.since(&before.cores),
             seeder: after
                 .seeder
