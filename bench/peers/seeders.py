@@ -52,7 +52,7 @@ class Running:
     def __init__(self, seeder: Seeder, content: Content):
         self.seeder, self.content, self.port = seeder, content, free_port()
         self.scratch = tempfile.TemporaryDirectory(prefix="compare-")
-        self.log = open(pathlib.Path(self.scratch.name) / "log", "w+b")
+        self.log = open(pathlib.Path(self.scratch.name) / "log", "wb")
 
     def __enter__(self):
         command = self.seeder.command(self.content, self.port, self.scratch.name)
@@ -95,9 +95,12 @@ class Running:
             time.sleep(0.1)
         raise RuntimeError(f"{self.seeder.name} did not serve within {START_S} s: {self._last_words()}")
 
+    def output(self) -> str:
+        """What it has printed so far."""
+        return pathlib.Path(self.log.name).read_text(errors="replace")
+
     def _last_words(self) -> str:
-        self.log.seek(0)
-        return self.log.read().decode(errors="replace")[-2000:].strip()
+        return self.output()[-2000:].strip()
 
 
 def free_port() -> int:

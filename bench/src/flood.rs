@@ -207,7 +207,7 @@ impl Flood {
             }
         }
         if stage == Stage::Counting {
-            self.outcomes.tally = Tally::new();
+            self.outcomes.tally.restart();
         }
         Ok(())
     }

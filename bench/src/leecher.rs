@@ -222,7 +222,7 @@ impl Leecher {
         };
         match verifier.take(answers.block, answers.block.length - left, bytes)? {
             Progress::Within => {}
-            Progress::Verified => tally.pieces_verified += 1,
+            Progress::Verified => tally.on_verified(answers.block.piece),
             Progress::BrokenOff => tally.pieces_broken_off += 1,
         }
         Ok(())

@@ -24,6 +24,8 @@ pub struct Report {
     pub lost: u32,
     /// What was received in that time.
     pub tally: Tally,
+    /// Bytes of the pieces that were verified since the load began, each counted once.
+    pub distinct_bytes: u64,
     /// From connect(2) to the unchoke. Microseconds.
     pub to_unchoke_us: Histogram<u64>,
     /// The time over which CPU times were taken: that time, but for a moment.
@@ -72,6 +74,7 @@ impl Report {
             "chokes": self.tally.chokes,
             "pieces_verified": self.tally.pieces_verified,
             "pieces_broken_off": self.tally.pieces_broken_off,
+            "distinct_bytes": self.distinct_bytes,
             "gb_per_s": self.gb_per_s(),
             "gb_per_cpu_s": self.gb_per_cpu_s(self.busy()),
             "gb_per_seeder_cpu_s": self.seeder.map(|cpu| self.gb_per_cpu_s(cpu)),
@@ -155,6 +158,7 @@ impl fmt::Display for Report {
         if tally.pieces_verified + tally.pieces_broken_off > 0 {
             let Tally { pieces_verified, pieces_broken_off, .. } = tally;
             write!(f, "; {pieces_verified} pieces verified, {pieces_broken_off} broken off")?;
+            write!(f, ", {} bytes distinct", self.distinct_bytes)?;
         }
         Ok(())
     }
@@ -178,6 +182,7 @@ mod tests {
             lost: 1,
             to_unchoke_us: tally.latency_us.clone(),
             tally,
+            distinct_bytes: 0,
             elapsed: Duration::from_secs(2),
             cores: CoreTicks {
                 cores: 2,

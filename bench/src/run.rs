@@ -152,6 +152,7 @@ impl<'a> Threads<'a> {
             unchoked: 0,
             lost: 0,
             tally: tally::Tally::new(),
+            distinct_bytes: 0,
             to_unchoke_us: tally::new_histogram(),
             elapsed: after.at.since(before.at),
             cores: after.cores.since(&before.cores),
@@ -168,6 +169,9 @@ impl<'a> Threads<'a> {
             // Both histograms have one range, so nothing can fall outside.
             let _ = report.to_unchoke_us.add(&outcomes.to_unchoke_us);
         }
+        let distinct = report.tally.distinct.iter();
+        report.distinct_bytes =
+            distinct.map(|piece| u64::from(plan.load.pieces.length(*piece))).sum();
         Ok(report)
     }
 }

@@ -1,12 +1,14 @@
 //! What a thread counts while it reads.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use ringseed_meta::PieceIndex;
 
 use crate::limits::LATENCY_US_MAX;
 
-/// Counts of one thread's connections; thrown away at the end of the warm-up.
+/// Counts of one thread's connections; begun again at the end of the warm-up.
 #[derive(Clone, Debug)]
 pub struct Tally {
     /// Bytes of blocks, headers not counted.
@@ -19,6 +21,8 @@ pub struct Tally {
     pub chokes: u64,
     /// Pieces that came whole and have the torrent's hash (`--verify`).
     pub pieces_verified: u64,
+    /// Which pieces were verified since the load began, each once whoever received it.
+    pub distinct: BTreeSet<PieceIndex>,
     /// Pieces whose blocks came in another order than asked, so that they could not be hashed.
     pub pieces_broken_off: u64,
     /// From the request to the last byte of its block. Microseconds.
@@ -35,6 +39,7 @@ impl Tally {
             chokes: 0,
             pieces_verified: 0,
             pieces_broken_off: 0,
+            distinct: BTreeSet::new(),
             latency_us: new_histogram(),
         }
     }
@@ -54,6 +59,17 @@ impl Tally {
         self.rejects += 1;
     }
 
+    pub(crate) fn on_verified(&mut self, piece: PieceIndex) {
+        self.pieces_verified += 1;
+        self.distinct.insert(piece);
+    }
+
+    /// Begins again; only what was received since the load began stays.
+    pub fn restart(&mut self) {
+        let distinct = std::mem::take(&mut self.distinct);
+        *self = Tally { distinct, ..Tally::new() };
+    }
+
     pub(crate) fn on_choke(&mut self) {
         self.chokes += 1;
     }
@@ -66,6 +82,7 @@ impl Tally {
         self.chokes += other.chokes;
         self.pieces_verified += other.pieces_verified;
         self.pieces_broken_off += other.pieces_broken_off;
+        self.distinct.extend(&other.distinct);
         // Both histograms have one range, so nothing can fall outside.
         let _ = self.latency_us.add(&other.latency_us);
     }

@@ -1,0 +1,96 @@
+"""A swarm on cold data: right bytes, little read twice, workers that never wait for a disk."""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+import seeders
+from content import data_file, drop, resident
+
+SWARM_CORE = 1
+
+
+def main() -> int:
+    options = arguments()
+    data = data_file(options.target / "bench-data", options.gib << 30)
+    torrent = data.with_suffix(f".cold-{options.piece_kib}k.torrent")
+    program = options.target / "release" / "ringseed"
+    subprocess.run(
+        [program, "create", data, "-o", torrent, "--v1", "--piece-length",
+         str(options.piece_kib << 10), "--private"],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    shown = subprocess.run([program, "show", torrent], check=True, capture_output=True, text=True)
+    info_hash = next(word for word in shown.stdout.split() if len(word) == 40)
+    content = seeders.Content(
+        data.parent, data.name, torrent, info_hash, options.piece_kib << 10, data.stat().st_size
+    )
+
+    drop(data)
+    cold = resident(data)
+    with seeders.Running(seeders.ringseed(program), content) as running:
+        flood = subprocess.run(
+            [
+                options.target / "release" / "ringseed-swarm", "flood", f"127.0.0.1:{running.port}",
+                "--torrent", torrent, "--connections", str(options.connections),
+                "--depth", str(options.depth), "--warm-up", "0", "--seconds", str(options.seconds),
+                "--verify", "--core", str(SWARM_CORE), "--pid", str(running.pid), "--json",
+            ],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        read_bytes = read_from_disk(running.pid)
+        events = [json.loads(line) for line in running.output().splitlines() if line.startswith("{")]
+    if flood.returncode != 0:
+        print(flood.stderr.strip(), file=sys.stderr)
+        return 1
+    run = json.loads(flood.stdout)
+    waits = max((event.get("disk_waits", 0) for event in events), default=0)
+    ratio = read_bytes / max(run["distinct_bytes"], 1)
+    report = {
+        "resident_before": cold,
+        "connections": run["unchoked"],
+        "lost": run["lost"],
+        "gb_per_s": run["gb_per_s"],
+        "pieces_verified": run["pieces_verified"],
+        "distinct_bytes": run["distinct_bytes"],
+        "data_bytes": content.total_bytes,
+        "read_bytes": read_bytes,
+        "read_per_distinct_byte": ratio,
+        "worker_waits_outside_ring": waits,
+        "latency_us": run["latency_us"],
+    }
+    print(json.dumps(report, indent=1))
+    broken = [
+        f"{cold:.2%} of the data was resident at the start" if cold > 0.001 else None,
+        f"{run['lost']} connections were lost" if run["lost"] else None,
+        f"{ratio:.3f} bytes read for each distinct byte sent" if ratio > options.read_max else None,
+        f"workers waited {waits} times outside the ring" if waits > options.waits_max else None,
+    ]
+    for line in filter(None, broken):
+        print(f"cold.py: {line}", file=sys.stderr)
+    return int(any(broken))
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="cold-start.sh", description=__doc__)
+    parser.add_argument("--target", type=pathlib.Path, required=True, help="cargo's target folder")
+    parser.add_argument("--gib", type=int, default=2, help="GiB of data [2]")
+    parser.add_argument("--piece-kib", type=int, default=256, help="KiB of a piece [256]")
+    parser.add_argument("--connections", type=int, default=100)
+    parser.add_argument("--depth", type=int, default=16)
+    parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--read-max", type=float, default=1.1, help="bytes read a distinct byte [1.1]")
+    parser.add_argument("--waits-max", type=int, default=100, help="waits outside the ring [100]")
+    return parser.parse_args()
+
+
+def read_from_disk(pid: int) -> int:
+    """Bytes that this process made the system read from disks."""
+    lines = pathlib.Path(f"/proc/{pid}/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["read_bytes"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
