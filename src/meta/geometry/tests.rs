@@ -3,7 +3,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::{PIECE_BYTES_MAX, PIECES_MAX};
+use crate::limits::{FILES_MAX, PATHS_BYTES_MAX, PIECE_BYTES_MAX, PIECES_MAX};
 
 fn geometry(piece_length: u64, layout: Layout, files: &[(u64, FileKind)]) -> Geometry {
     let mut builder = GeometryBuilder::new(piece_length, layout).unwrap();
@@ -88,6 +88,13 @@ fn the_limits_of_geometry_hold() {
     builder.push("a", u64::from(PIECES_MAX), Content).unwrap();
     assert!(matches!(builder.push("b", 1, Content), Err(GeometryError::TooManyPieces { .. })));
     assert!(builder.push("b", u64::MAX, Content).is_err());
+    let mut many = GeometryBuilder::new(1, layout).unwrap();
+    (0..FILES_MAX).for_each(|_| many.push("", 0, Content).unwrap());
+    assert_eq!(many.push("", 0, Content), Err(GeometryError::TooManyFiles));
+    let mut long = GeometryBuilder::new(1, layout).unwrap();
+    let path = "x".repeat(PATHS_BYTES_MAX / 4);
+    (0..4).for_each(|_| long.push(&path, 0, Content).unwrap());
+    assert_eq!(long.push("x", 0, Content), Err(GeometryError::PathsTooLong));
     let mut empty = GeometryBuilder::new(1, layout).unwrap();
     empty.push("a", 0, Content).unwrap();
     empty.push("", 5, Pad).unwrap();

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::bencode::{DictWriter, Fault, Writer};
 use crate::geometry::{FileKind, GeometryError};
+use crate::limits::{TRACKERS_MAX, WEB_SEEDS_MAX};
 use crate::merkle::block_hash;
 
 /// A torrent of what `info` writes, and of what `outer` writes.
@@ -233,6 +234,25 @@ fn the_outside_is_read_leniently() {
 }
 
 #[test]
+fn trackers_and_web_seeds_past_their_limits_are_left_out() {
+    let outer = |dict: &mut DictWriter<'_>| {
+        let urls = |list: &mut Writer| {
+            (0..300).for_each(|number| list.bytes(std::format!("http://{number}/").as_bytes()));
+        };
+        dict.list(b"announce-list", urls);
+        dict.list(b"url-list", urls);
+    };
+    let bytes = torrent(outer, |info| {
+        v1(info, 1);
+        info.int(b"length", 1);
+    });
+    let metainfo = Metainfo::parse(&bytes).unwrap();
+    assert_eq!(metainfo.outer().trackers().count(), TRACKERS_MAX);
+    assert_eq!(metainfo.outer().web_seeds.len(), WEB_SEEDS_MAX);
+    assert_eq!(metainfo.warnings().len(), WARNINGS_MAX);
+}
+
+#[test]
 fn the_link_of_a_torrent_with_many_trackers_can_be_read() {
     let outer = |dict: &mut DictWriter<'_>| {
         dict.list(b"announce-list", |tiers| {
@@ -329,12 +349,25 @@ fn piece_layers_that_do_not_fit_are_refused() {
 #[test]
 fn halves_of_a_hybrid_that_differ_are_refused() {
     let bytes = built(Format::Hybrid, &FILES);
-    let name = patched(&bytes, b"4:pathl1:a1:y", b"4:pathl1:a1:z");
-    let length = patched(&bytes, b"6:lengthi20000e4:path", b"6:lengthi20001e4:path");
-    let pad = patched(&bytes, b"4:attr1:p", b"4:attr1:-");
-    for wrong in [name, length, pad] {
-        let error = refused(&wrong);
-        assert!(matches!(error, MetainfoError::HybridMismatch { .. }), "{error}");
+    // The last file of the v1 list; it ends a piece, so that no pad follows.
+    let last = &b"d6:lengthi32768e4:pathl1:cee"[..];
+    let more = |entry: &[u8]| [last, entry].concat();
+    let cases: [(&[u8], &[u8], &str); 6] = [
+        (b"4:pathl1:a1:y", b"4:pathl1:a1:z", "another name or order in v2"),
+        (b"6:lengthi20000e4:path", b"6:lengthi20001e4:path", "another length or kind in v2"),
+        (
+            b"1:p6:lengthi25536e",
+            b"1:p6:lengthi25537e",
+            "it begins no piece in v1: a pad is missing or too long",
+        ),
+        (last, b"", "only v2 has it"),
+        (last, &more(b"d6:lengthi5e4:pathl1:zee"), "only v1 has it"),
+        (last, &more(b"d4:attr1:p6:lengthi40000ee"), "the numbers of pieces"),
+    ];
+    for (from, to, expected) in cases {
+        let error = refused(&patched(&bytes, from, to));
+        let MetainfoError::HybridMismatch { what, .. } = error else { panic!("{error}") };
+        assert_eq!(what, expected);
     }
 }
 
@@ -365,6 +398,19 @@ fn broken_file_trees_are_refused() {
     assert!(matches!(siblings, MetainfoError::FileWithSiblings { .. }));
     let dots = tree(|tree| tree.dict(b"..", |entry| entry.dict(b"", |_| {})));
     assert!(matches!(dots, MetainfoError::Name { fault: NameFault::Dots, .. }));
+    fn nest(folder: &mut DictWriter<'_>, name: &[u8], depth: usize) {
+        match depth {
+            0 => folder.dict(b"", |file| file.int(b"length", 0)),
+            _ => folder.dict(name, |folder| nest(folder, name, depth - 1)),
+        }
+    }
+    for too_far in [tree(|tree| nest(tree, b"a", 100)), tree(|tree| nest(tree, &[b'a'; 250], 13))] {
+        assert!(matches!(too_far, MetainfoError::Path { .. }), "{too_far}");
+    }
+    assert_eq!(
+        tree(|tree| nest(tree, b"a", 99)),
+        MetainfoError::Geometry(GeometryError::NoContent)
+    );
     let number = tree(|tree| tree.int(b"a", 1));
     assert!(matches!(number, MetainfoError::WrongKind { .. }));
     let empty = tree(nothing);
