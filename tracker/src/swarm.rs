@@ -118,7 +118,7 @@ impl Swarms {
 
     /// Takes in an announce that came from `from` (what it says of its address itself is not
     /// believed: it could name a victim's), and fills `handed_out` with other peers of the swarm,
-    /// chosen at random: leechers only for a seed, none for one that stops.
+    /// chosen at random: leechers only for a seed that has moved bytes, none for one that stops.
     ///
     /// # Errors
     /// [`Full`] when the torrent is new and there is no room for it; nothing has changed then.
@@ -213,6 +213,14 @@ fn role(request: &AnnounceRequest) -> Role {
     if request.left == 0 { Role::Seed } else { Role::Leecher }
 }
 
+/// As what a peer is told others. Who has only a magnet link does not know how much is left, and
+/// some clients (aria2) then say 0. So a peer that has moved no byte yet is told seeds as well, or
+/// it would never find one; for a real seed the answer is a few bytes longer until it has sent some.
+fn told_as(request: &AnnounceRequest) -> Role {
+    let has_moved = request.uploaded > 0 || request.downloaded > 0;
+    if has_moved { role(request) } else { Role::Leecher }
+}
+
 /// How a peer is listed. One that has no key is one whose key is 0.
 fn listed<const IP_BYTES: usize>(
     request: &AnnounceRequest,
@@ -239,7 +247,7 @@ struct Room<'a> {
 struct Stood {
     torrent: Option<usize>,
     place: Option<usize>,
-    role: Role,
+    told_as: Role,
     wanted: usize,
 }
 
@@ -250,19 +258,19 @@ impl Room<'_> {
         request: &AnnounceRequest,
         peer: Peer<IP_BYTES>,
     ) -> Result<Stood, Full> {
-        let role = role(request);
+        let (role, told_as) = (role(request), told_as(request));
         let torrent = family.find(self.key, &request.info_hash);
         let known = torrent.and_then(|at| family.torrent(at).find(self.key, &peer.ip, peer.port));
         if request.event == AnnounceEvent::Stopped {
             if let (Some(at), Some(place)) = (torrent, known) {
                 self.remove(family, at, place, &peer);
             }
-            return Ok(Stood { torrent: None, place: None, role, wanted: 0 });
+            return Ok(Stood { torrent: None, place: None, told_as, wanted: 0 });
         }
         let wanted = wanted(request);
         if known.is_none() && !self.has_room_for_peer(family, torrent) {
             *self.unlisted += 1;
-            return Ok(Stood { torrent, place: None, role, wanted });
+            return Ok(Stood { torrent, place: None, told_as, wanted });
         }
         let at = match torrent {
             Some(at) => at,
@@ -281,7 +289,7 @@ impl Room<'_> {
                 None => torrent.insert(self.key, peer, role),
             }
         });
-        Ok(Stood { torrent: Some(at), place: Some(place), role, wanted })
+        Ok(Stood { torrent: Some(at), place: Some(place), told_as, wanted })
     }
 
     /// A `stopped` counts only when it names the id and key that are listed: a client that came
@@ -322,7 +330,7 @@ impl Stood {
     {
         let Some(torrent) = self.torrent.map(|at| family.torrent(at)) else { return };
         // Seeds stand first: a seed is shown what stands after them.
-        let first = if self.role == Role::Seed { torrent.seeders() } else { 0 };
+        let first = if self.told_as == Role::Seed { torrent.seeders() } else { 0 };
         let own = self.place.filter(|place| *place >= first).map(|place| place - first);
         let others = torrent.len() - first - usize::from(own.is_some());
         draw(random, self.wanted, others, &mut scratch.sorted, &mut scratch.drawn);

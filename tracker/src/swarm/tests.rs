@@ -43,7 +43,8 @@ const LEECHER: u64 = 5;
 fn announce(torrent: u8, address: &str, left: u64) -> Announce {
     let address: SocketAddr = address.parse().unwrap();
     let request = AnnounceRequest::new(InfoHash([torrent; 20]), PeerId([1; 20]), address.port());
-    Announce { ip: address.ip(), request: AnnounceRequest { left, ..request } }
+    let uploaded = u64::from(left == SEED);
+    Announce { ip: address.ip(), request: AnnounceRequest { left, uploaded, ..request } }
 }
 
 fn told(swarms: &mut Swarms, now: Instant, announce: &Announce) -> Vec<SocketAddr> {
@@ -74,6 +75,14 @@ fn a_seed_is_told_leechers_only_and_a_leecher_everybody_but_itself() {
     assert_eq!(seen, [first.parse().unwrap(), second.parse().unwrap()]);
     let seen = told(&mut swarms, at(0), &announce(1, first, SEED));
     assert_eq!(seen, [leecher.parse().unwrap()]);
+}
+
+#[test]
+fn who_has_only_a_magnet_link_and_says_that_nothing_is_left_is_told_seeds() {
+    let mut swarms = swarms(BOUNDS);
+    told(&mut swarms, at(0), &announce(1, "192.0.2.1:1", SEED));
+    let magnet = announce(1, "192.0.2.2:1", SEED).but(|request| request.uploaded = 0);
+    assert_eq!(told(&mut swarms, at(0), &magnet), ["192.0.2.1:1".parse().unwrap()]);
 }
 
 #[test]
