@@ -118,7 +118,7 @@ run_it() {
         cargo nextest run --workspace --no-fail-fast \
             -E "binary(it) & test(/^$1::/)${skip:+ & not test($skip)}"
     else
-        cargo test --test it "$1::" -- ${skip:+--skip "$skip"}
+        cargo test --workspace --test it "$1::" -- ${skip:+--skip "$skip"}
     fi
 }
 
@@ -147,7 +147,7 @@ stage_unit() {
             -E 'not (binary(it) & test(/^(tidy|sim|interop)::/))'
     else
         cargo test --workspace --no-fail-fast --lib --bins --examples &&
-            cargo test --test it -- --skip tidy:: --skip sim:: --skip interop::
+            cargo test --workspace --test it -- --skip tidy:: --skip sim:: --skip interop::
     fi && cargo test --workspace --doc
 }
 

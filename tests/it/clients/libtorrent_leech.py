@@ -24,6 +24,7 @@ def session(address):
         "allow_multiple_connections_per_ip": True,
         "alert_mask": lt.alert.category_t.error_notification
         | lt.alert.category_t.peer_notification
+        | lt.alert.category_t.storage_notification
         | lt.alert.category_t.tracker_notification,
     })
 
@@ -60,6 +61,7 @@ def main():
         leeches.append((client, handle))
 
     waiting = list(leeches)
+    flushing = []
     said = []
     until = time.monotonic() + 90
     dial_at = 0.0
@@ -74,8 +76,19 @@ def main():
         for client, _ in waiting:
             said.extend(alert.message() for alert in client.pop_alerts())
         said = said[-40:]
-        waiting = [leech for leech in waiting if not leech[1].status().is_seeding]
+        for leech in [leech for leech in waiting if leech[1].status().is_seeding]:
+            waiting.remove(leech)
+            flushing.append(leech)
+            leech[1].flush_cache()
 
+    # Whole is what stands on disk, not what waits to be written.
+    while flushing and time.monotonic() < until:
+        client, _ = flushing[0]
+        client.wait_for_alert(1000)
+        if any(isinstance(alert, lt.cache_flushed_alert) for alert in client.pop_alerts()):
+            flushing.pop(0)
+
+    waiting += flushing
     for _, handle in waiting:
         status = handle.status()
         print(f"unfinished: {status.state} {status.progress:.3f} {status.errc.message()}")
