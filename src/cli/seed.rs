@@ -37,8 +37,8 @@ pub(super) struct Arguments {
     /// Seed without verifying the data first.
     #[arg(long)]
     trust: bool,
-    /// Announce to this tracker, beside those that .torrent files name; repeatable. Without it
-    /// the embedded tracker serves torrents that name none.
+    /// Announce to this tracker; repeatable. Torrents made for plain data name it; to those of
+    /// .torrent files it is added as a last tier (BEP 12), to private ones only if they name none.
     #[arg(long, value_name = "URL")]
     tracker: Vec<String>,
     /// Where made torrents and verification records are kept [default:

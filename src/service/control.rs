@@ -339,6 +339,7 @@ impl Control {
             bytes_per_s,
             sent_bytes: totals.block_bytes,
             torrents: self.verified,
+            disk_waits: totals.voluntary_switches,
         }));
     }
 

@@ -96,6 +96,8 @@ pub struct Rate {
     /// Bytes of blocks sent since the start.
     pub sent_bytes: u64,
     pub torrents: u64,
+    /// Times that workers waited for something but the ring, since the start: a disk or a lock.
+    pub disk_waits: u64,
 }
 
 /// How far hashing has come.

@@ -13,6 +13,7 @@ use super::connection::{Connection, Frame, Outgoing, Phase};
 use super::mailbox::ConnectionId;
 use super::token::Errand;
 use super::{Worker, limits};
+use crate::store::catalog::{Entry, TorrentState};
 use crate::store::content::Content;
 
 /// Bytes of a block as nearly everybody asks for it.
@@ -93,6 +94,13 @@ impl<K: Kernel> Worker<K> {
         let Some(place) = self.places.get_mut(slot as usize) else { return 0 };
         let Some(mut connection) = place.connection.take() else { return 0 };
         if !connection.is_ready() {
+            self.put(connection);
+            return 0;
+        }
+        let is_paused = |entry: &Arc<Entry>| entry.state() == TorrentState::Paused;
+        if connection.entry.as_ref().is_some_and(is_paused) {
+            // By another worker, for data that changed: nothing of it leaves here either.
+            self.finish(&mut connection, How::Reset);
             self.put(connection);
             return 0;
         }

@@ -58,7 +58,7 @@ impl Voice {
             Event::Rate(rate) => json!({
                 "event": "rate", "connections": rate.connections, "peers": rate.peers,
                 "bytes_per_s": rate.bytes_per_s, "sent_bytes": rate.sent_bytes,
-                "torrents": rate.torrents,
+                "torrents": rate.torrents, "disk_waits": rate.disk_waits,
             }),
             Event::Error { torrent, file, message } => json!({
                 "event": "error", "torrent": torrent, "file": file, "message": message,
