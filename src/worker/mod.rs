@@ -194,18 +194,26 @@ impl<K: Kernel> Worker<K> {
         self.retry_deferred();
         self.start_accepting(now);
         self.read_commands(now);
+        let mut completions = self.take_completions(now);
+        self.meet_deadlines(now);
+        self.tick(now);
+        self.mind_memory(now);
+        self.send_to_ready(now);
+        // Most sends have ended by now: their peers need not wait for the ring.
+        completions = completions.max(self.take_completions(now));
+        self.flush_reports();
+        self.wait_after(now, completions)
+    }
+
+    /// Answers what completed, up to a turn's worth. Returns how much that was.
+    fn take_completions(&mut self, now: Instant) -> usize {
         let mut completions = 0;
         while completions < limits::COMPLETIONS_PER_TURN {
             let Some(completion) = self.kernel.next() else { break };
             self.on_completion(completion, now);
             completions += 1;
         }
-        self.meet_deadlines(now);
-        self.tick(now);
-        self.mind_memory(now);
-        self.send_to_ready(now);
-        self.flush_reports();
-        self.wait_after(now, completions)
+        completions
     }
 
     fn on_completion(&mut self, completion: Completion, now: Instant) {
