@@ -20,7 +20,7 @@ def main() -> int:
     subprocess.run(
         [program, "create", data, "-o", torrent, "--v1", "--piece-length",
          str(options.piece_kib << 10), "--private"],
-        check=True, stdout=subprocess.DEVNULL,
+        check=True, capture_output=True,
     )  # fmt: skip
     shown = subprocess.run([program, "show", torrent], check=True, capture_output=True, text=True)
     info_hash = next(word for word in shown.stdout.split() if len(word) == 40)
@@ -46,7 +46,7 @@ def main() -> int:
         print(flood.stderr.strip(), file=sys.stderr)
         return 1
     run = json.loads(flood.stdout)
-    waits = max((event.get("disk_waits", 0) for event in events), default=0)
+    waits = max(event["disk_waits"] for event in events if event["event"] == "rate")
     ratio = read_bytes / max(run["distinct_bytes"], 1)
     report = {
         "resident_before": cold,
