@@ -60,6 +60,28 @@ pub enum Step {
     ReadDiscard { fetch: FetchId, run: Run },
 }
 
+impl Step {
+    /// The fetch it is a step of.
+    pub fn fetch(self) -> FetchId {
+        match self {
+            Step::ReadAhead { fetch, .. }
+            | Step::ReadByte { fetch, .. }
+            | Step::Ask { fetch, .. }
+            | Step::ReadDiscard { fetch, .. } => fetch,
+        }
+    }
+
+    /// The file it reads.
+    pub fn file(self) -> File {
+        match self {
+            Step::ReadAhead { run, .. } | Step::Ask { run, .. } | Step::ReadDiscard { run, .. } => {
+                run.file
+            }
+            Step::ReadByte { file, .. } => file,
+        }
+    }
+}
+
 /// How a step ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StepOutcome {

@@ -164,9 +164,10 @@ impl Connection {
         }
         let unbegun = |frame: &Frame| frame.block == Some(block) && frame.left == frame.bytes;
         match self.frames.iter().position(unbegun) {
-            Some(at) => self.unload(at).is_some_and(|mut blocks| {
-                blocks.retain(|other| *other != block);
-                blocks.into_iter().rev().for_each(|other| self.requests.push_front(other));
+            Some(at) => self.unload(at).is_some_and(|blocks| {
+                // The first is the cancelled one. An equal one behind it was asked for again.
+                let others = blocks.into_iter().skip(1).rev();
+                others.for_each(|other| self.requests.push_front(other));
                 true
             }),
             None => false,

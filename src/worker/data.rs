@@ -11,7 +11,7 @@ use ringseed_ring::{Failure, File, FileStat, Kernel, Op, Outcome, Run};
 use super::connection::{Outgoing, Phase};
 use super::mailbox::{ConnectionId, Report};
 use super::token::{Errand, INDEX_MAX};
-use super::{Worker, closing::How};
+use super::{Stopping, Worker, closing::How};
 use crate::store::catalog::TorrentState;
 use crate::store::content::Content;
 use crate::store::fetch::{FetchId, Finished, Step, StepOutcome, Verdict, Waiter};
@@ -160,6 +160,11 @@ impl<K: Kernel> Worker<K> {
     pub(super) fn on_opened(&mut self, place: u32, outcome: Outcome, now: Instant) {
         let Some(key) = self.opens.get_mut(place as usize).and_then(Option::take) else { return };
         let waiting = match outcome {
+            // Its torrent was paused, or the worker stopped, while it was being opened.
+            Outcome::Opened { file, .. } if self.is_unwanted(key.0) => {
+                self.push(Op::CloseFile { file }, Errand::Nothing);
+                self.files.failed(key)
+            }
             Outcome::Opened { file, stat } => {
                 let waiting = self.files.opened(key, file, stat, now);
                 if let Some(fault) = self.unlike_verified(key, &stat) {
@@ -179,6 +184,12 @@ impl<K: Kernel> Worker<K> {
         for waiter in waiting {
             self.end_wait(ConnectionId::of_waiter(Waiter(waiter)), now);
         }
+    }
+
+    fn is_unwanted(&self, torrent: TorrentId) -> bool {
+        let entry = self.catalog.entry(torrent);
+        self.stopping == Stopping::Stopped
+            || entry.is_none_or(|entry| entry.state() == TorrentState::Paused)
     }
 
     /// What tells an opened file from the one that was verified.
@@ -239,11 +250,25 @@ impl<K: Kernel> Worker<K> {
         waits
     }
 
+    /// The file was closed while a fetch of it was under way, since its torrent was paused: the
+    /// fetch comes to its end without asking the kernel.
+    fn skip_step(&mut self, step: Step, now: Instant, steps: &mut Vec<Step>) {
+        const EBADF: i32 = 9;
+        if let Some(finished) =
+            self.fetches.completed(step.fetch(), StepOutcome::Failed(EBADF), now, steps)
+        {
+            self.on_fetched(finished, now);
+        }
+    }
+
     fn take_steps(&mut self, steps: &mut Vec<Step>, now: Instant) {
         // A step may be answered at once and push further ones: the list grows behind us.
         let mut at = 0;
         while at < steps.len() {
             match steps[at] {
+                step if self.files.key_of(step.file()).is_none() => {
+                    self.skip_step(step, now, steps);
+                }
                 Step::ReadAhead { fetch, run } => {
                     self.push(Op::ReadAhead { run }, Errand::ReadAhead(fetch));
                 }

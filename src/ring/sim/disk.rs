@@ -242,6 +242,16 @@ impl Disk {
         Residency::Resident
     }
 
+    /// The caller asks for the run's pages, whether the system then reads them or not.
+    pub(crate) fn note_asked(&mut self, inode: usize, run: Run, now_us: u64) {
+        let (first, end) = pages_of(run.offset, u64::from(run.length));
+        let pages = &mut self.inodes[inode].pages;
+        let end = end.min(pages.len() as u64);
+        for page in pages.get_mut(first as usize..end as usize).unwrap_or_default() {
+            page.asked_us = Some(now_us);
+        }
+    }
+
     /// Asks the device for the missing ones of the pages from `first` to before `end`; the
     /// extents become resident at the times beside them.
     pub(crate) fn ask(
@@ -415,6 +425,7 @@ impl Inode {
     /// Writes other content in place.
     pub(crate) fn modify(&mut self, content: Content, now_us: u64) {
         self.content = content;
+        let now_us = now_us.max(self.modified_us + 1);
         (self.modified_us, self.changed_us) = (now_us, now_us);
         self.faults.insert(Fault::FileModified);
     }

@@ -67,6 +67,7 @@ impl PendingRead {
 impl State {
     /// readahead(2) in steps: starts reading what is missing, waits for nothing.
     pub(crate) fn read_ahead(&mut self, inode: usize, run: Run) {
+        self.disk.note_asked(inode, run, self.now_us);
         let mut offset = run.offset;
         let end = run.offset + u64::from(run.length);
         while offset < end {

@@ -164,6 +164,19 @@ fn what_was_fetched_is_recent_for_a_second() {
     assert!(!fetches.is_recent(run(0, 100, 16), NOW.after(Duration::from_secs(1))));
 }
 
+#[test]
+fn what_was_fetched_of_the_head_of_a_window_says_nothing_of_its_tail() {
+    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut steps = Vec::new();
+    fetches.want(run(0, 0, 5_000), Waiter(1), &mut steps);
+    drive(&mut fetches, &mut steps, |step| match step {
+        Step::Ask { .. } => StepOutcome::Answer(Residency::Unknown),
+        other => healthy(other),
+    });
+    assert!(fetches.is_recent(run(0, 4_000, 4_192), NOW));
+    assert!(!fetches.is_recent(run(0, 8_192, 1), NOW));
+}
+
 proptest! {
     /// Whatever is wanted and however steps end: each waiter hears exactly as often as it was
     /// told, and nothing is left behind.

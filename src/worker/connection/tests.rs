@@ -61,6 +61,19 @@ fn a_cancelled_block_leaves_a_batch_that_waits_and_those_behind_it_are_queued_ag
 }
 
 #[test]
+fn of_equal_requests_one_cancel_takes_one_back() {
+    let mut connection = blocked(0..2);
+    let Outgoing::Blocked(batch) = &mut connection.outgoing else { panic!() };
+    for _ in 0..2 {
+        batch.push_zeros(16_397);
+        let frame = Frame { left: 16_397, bytes: 16_397, block: Some(block(7)) };
+        connection.frames.push_back(frame);
+    }
+    assert!(connection.cancel(block(7)));
+    assert_eq!(connection.requests, [block(7)], "it was asked for twice");
+}
+
+#[test]
 fn a_begun_block_is_finished_whatever_is_cancelled_or_choked() {
     let mut connection = blocked(0..3);
     assert!(!connection.cancel(block(0)), "its header is out");
