@@ -152,3 +152,46 @@ pub fn magnet<'a>(torrent: &Known, trackers: impl Iterator<Item = &'a str>) -> S
     };
     magnet.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(path: PathBuf) -> PathBuf {
+        fs::write(&path, b"x").unwrap();
+        path
+    }
+
+    #[test]
+    fn a_folder_with_torrents_is_a_folder_of_torrents_and_any_other_is_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        assert_eq!(find(root, None).unwrap(), [Source::Data(root.into())]);
+        let file = touch(root.join("plain"));
+        assert_eq!(find(&file, None).unwrap(), [Source::Data(file)]);
+        let b = touch(root.join("b.torrent"));
+        let a = touch(root.join("a.TORRENT"));
+        fs::create_dir(root.join("c.torrent")).unwrap();
+        let torrent = |file: &Path| Source::Torrent { file: file.into(), root: root.into() };
+        assert_eq!(find(root, None).unwrap(), [torrent(&a), torrent(&b)]);
+        assert_eq!(find(&b, None).unwrap(), [torrent(&b)]);
+    }
+
+    #[test]
+    fn data_names_the_folder_and_must_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = touch(folder.path().join("a.torrent"));
+        let data = folder.path().join("data");
+        let error = find(&file, Some(&data)).unwrap_err().to_string();
+        assert!(error.contains("--data") && error.contains("data'"), "{error}");
+        fs::create_dir(&data).unwrap();
+        let found = find(&file, Some(&data)).unwrap();
+        assert_eq!(found, [Source::Torrent { file, root: data }]);
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_named() {
+        let error = find(Path::new("/nonexistent/x"), None).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/x"), "{error}");
+    }
+}

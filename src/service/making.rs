@@ -146,3 +146,89 @@ fn with_trackers(
     });
     Ok(state.write_torrent(&key, &writer.finish())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringseed_sched::choke::Slots;
+
+    fn options(trackers: &[&str]) -> Options {
+        Options {
+            paths: Vec::new(),
+            data: None,
+            listen: Vec::new(),
+            cores: None,
+            slots: Slots::Unlimited,
+            trust: false,
+            trackers: trackers.iter().map(|url| (*url).to_owned()).collect(),
+            state_dir: None,
+            zero_copy: ringseed_ring::ZeroCopy::Auto,
+            congestion: None,
+            connections_max: 1,
+            connections_per_address_max: 0,
+            tracker_listen: None,
+            announce_host: None,
+        }
+    }
+
+    struct Bench {
+        _folder: tempfile::TempDir,
+        data: PathBuf,
+        state: StateFolder,
+    }
+
+    fn bench() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("set");
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(data.join("a"), [7; 40_000]).unwrap();
+        let state = StateFolder::open(folder.path().join("state")).unwrap();
+        Bench { _folder: folder, data, state }
+    }
+
+    /// The metainfo made for the bench's data, and how often hashing was told of.
+    fn make(bench: &Bench, trackers: &[&str]) -> (Metainfo, usize) {
+        let mut hashings = 0;
+        let (file, root) =
+            torrent_for(&bench.data, &options(trackers), &bench.state, None, &mut |event| {
+                hashings += usize::from(matches!(event, Event::Hashing { .. }));
+            })
+            .unwrap();
+        assert_eq!(Some(root.as_path()), bench.data.canonicalize().unwrap().parent());
+        (Metainfo::parse(&std::fs::read(file).unwrap()).unwrap(), hashings)
+    }
+
+    #[test]
+    fn unchanged_data_is_not_hashed_again() {
+        let bench = bench();
+        let (first, hashings) = make(&bench, &["http://a/announce"]);
+        assert!(hashings > 0);
+        let (second, hashings) = make(&bench, &["http://a/announce"]);
+        assert_eq!(hashings, 0);
+        assert_eq!(first.info_bytes(), second.info_bytes());
+    }
+
+    #[test]
+    fn another_tracker_changes_the_file_but_not_the_infohash() {
+        let bench = bench();
+        let (first, _) = make(&bench, &["http://a/announce"]);
+        let (second, hashings) = make(&bench, &["http://b/announce", "udp://c:1"]);
+        assert_eq!(hashings, 0);
+        assert_eq!(first.info_hash_v1(), second.info_hash_v1());
+        let trackers: Vec<&str> = second.outer().trackers().collect();
+        assert_eq!(trackers, ["http://b/announce", "udp://c:1"]);
+    }
+
+    #[test]
+    fn data_that_changed_or_grew_gets_a_torrent_of_its_own() {
+        let bench = bench();
+        let (first, _) = make(&bench, &[]);
+        std::fs::write(bench.data.join("b"), b"new").unwrap();
+        let (second, hashings) = make(&bench, &[]);
+        assert!(hashings > 0);
+        assert_ne!(first.info_hash_v1(), second.info_hash_v1());
+        std::fs::write(bench.data.join("b"), b"changed").unwrap();
+        let (third, _) = make(&bench, &[]);
+        assert_ne!(second.info_hash_v1(), third.info_hash_v1());
+    }
+}

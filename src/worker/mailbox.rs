@@ -110,3 +110,32 @@ impl Mailbox {
         report
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(torrent: u32) -> Report {
+        Report::NeedContent(TorrentId(torrent))
+    }
+
+    #[test]
+    fn only_the_first_unread_report_rings() {
+        let mailbox = Mailbox::new();
+        assert!(mailbox.report(report(1)).unwrap());
+        assert!(!mailbox.report(report(2)).unwrap(), "the reader knows already");
+        assert!(mailbox.next_report().is_some() && mailbox.next_report().is_some());
+        assert!(mailbox.next_report().is_none());
+        assert!(mailbox.report(report(3)).unwrap(), "it stopped reading: ring again");
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_report_back() {
+        let mailbox = Mailbox::new();
+        for torrent in 0..limits::REPORTS_MAX {
+            mailbox.report(report(torrent as u32)).unwrap();
+        }
+        let back = mailbox.report(report(9)).unwrap_err();
+        assert!(matches!(back, Report::NeedContent(TorrentId(9))), "{back:?}");
+    }
+}
