@@ -240,6 +240,7 @@ fn errors_are_one_line_with_exit_code_2_and_nothing_is_overwritten() {
         (&["create", "t", "-o", "o", "--v2", "--piece-length", "10000"], "power of two from 16384"),
         (&["create", "t", "-o", "o", "--piece-length", "0"], "piece length 0; between 1 and"),
         (&["create", "t", "-o", "no/such/folder/o"], "cannot write 'no/such/folder/o': No such"),
+        (&["create", "t", "-o", "none", "--force"], "cannot write 'none': Is a directory"),
         (&["check", "x.torrent", "--data", "."], "cannot read 'x.torrent': bencode is broken"),
         (&["check", "t.torrent", "--data", "nowhere"], "cannot read 't.torrent'"),
         (&["show", "magnet:?dn=x"], "has no infohash"),

@@ -183,6 +183,58 @@ fn missing_short_and_long_files_are_named_and_the_rest_is_checked() {
     assert!(matches!(error, Err(HashingError::File(fault)) if fault.path == path("00")));
 }
 
+/// A fresh buffer is zeros too, so that only the reader can tell what it has not read.
+fn zeros(dir: &Path, piece_length: u32, lengths: &[u64]) -> Blueprint {
+    fs::create_dir_all(dir.join("t")).unwrap();
+    let name = |number: usize| format!("{number:02}");
+    for (number, length) in lengths.iter().enumerate() {
+        fs::File::create(dir.join("t").join(name(number))).unwrap().set_len(*length).unwrap();
+    }
+    let files = lengths.iter().enumerate().map(|(number, length)| (name(number), *length));
+    Blueprint::new(Format::V1, Root::Folder, "t", piece_length, files.collect()).unwrap()
+}
+
+#[test]
+fn bytes_that_were_not_read_are_not_believed_to_be_zeros() {
+    let dir = tempfile::tempdir().unwrap();
+    // Piece 3 has bytes of both the second file and the third.
+    let blueprint = zeros(dir.path(), 16 << 10, &[32 << 10, 20 << 10, 60 << 10]);
+    let metainfo = metainfo(&blueprint, dir.path());
+    fs::remove_file(dir.path().join("t/01")).unwrap();
+    let verified = check(&metainfo, dir.path());
+    assert_eq!(format!("{:?}", verified.bad_pieces()), "[2..4]");
+}
+
+#[test]
+fn a_file_that_was_replaced_since_the_survey_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let blueprint = zeros(dir.path(), 16 << 10, &[32 << 10, 20 << 10, 60 << 10]);
+    let geometry = blueprint.geometry();
+    let (mut stamps, _) = survey(geometry, dir.path());
+    stamps[1].inode += 1;
+    let job = reader::Job { geometry, format: Format::V1, data_dir: dir.path(), stamps: &stamps };
+    let mut pieces = Vec::new();
+    let faults = reader::run(&job, &options(1), &mut |_| (), &mut |digest| {
+        pieces.push(digest.piece.0);
+    });
+    pieces.sort_unstable();
+    assert_eq!(pieces, [0, 1, 4, 5, 6]);
+    let problems: Vec<FileProblem> = faults.unwrap().into_iter().map(|f| f.problem).collect();
+    assert_eq!(problems, [FileProblem::Changed]);
+}
+
+#[test]
+fn progress_reaches_the_end_when_a_large_piece_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let blueprint = zeros(dir.path(), 8 << 20, &[9 << 20, 1]);
+    let metainfo = metainfo(&blueprint, dir.path());
+    fs::remove_file(dir.path().join("t/00")).unwrap();
+    let mut last = None;
+    verify(&metainfo, dir.path(), &options(1), &mut |progress| last = Some(progress)).unwrap();
+    let total_bytes = (9 << 20) + 1;
+    assert_eq!(last, Some(Progress { done_bytes: total_bytes, total_bytes }));
+}
+
 #[test]
 fn a_file_that_changes_while_it_is_read_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();
