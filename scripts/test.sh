@@ -70,8 +70,7 @@ install() {
 
 # libtorrent's Python module, into a virtual environment of our own.
 install_libtorrent() {
-    local python=target/venv/bin/python
-    has_libtorrent() { "$python" -c "import libtorrent as l; assert l.__version__.startswith('$LIBTORRENT')" 2>/dev/null; }
+    has_libtorrent() { "$RINGSEED_LIBTORRENT_PYTHON" -c "import libtorrent as l; assert l.__version__.startswith('$LIBTORRENT')" 2>/dev/null; }
     has_libtorrent && return 0
     install python3=python3 || return 1
     if ! python3 -c 'import ensurepip' 2>/dev/null; then
@@ -87,7 +86,7 @@ install_libtorrent() {
 rqbit_build=
 start_rqbit() {
     [ "$with_rqbit" = yes ] || return 0
-    target/tools/bin/rqbit --version 2>/dev/null | grep -q " $RQBIT" && return 0
+    "$RINGSEED_RQBIT" --version 2>/dev/null | grep -q " $RQBIT" && return 0
     mkdir -p target/tools
     say "building rqbit $RQBIT in the background (target/tools/rqbit.log)"
     CARGO_TARGET_DIR=target/tools/build nice -n 19 \
@@ -153,6 +152,9 @@ stage_unit() {
 
 stage_sim() { run_it sim; }
 
+# Infohashes are compared with libtorrent's.
+prepare_unit() { install_libtorrent; }
+
 prepare_interop() {
     install aria2c=aria2 transmission-cli=transmission-cli kill=procps &&
         install_libtorrent && wait_for_rqbit
@@ -168,6 +170,10 @@ closing_lines() {
         grep -E '^ *Summary \[|^test result: (FAILED|ok\. [1-9])|^    Finished ' | tail -n 2
 }
 
+# Where the tests find what was installed here, unless the caller knows better.
+export RINGSEED_LIBTORRENT_PYTHON="${RINGSEED_LIBTORRENT_PYTHON:-$PWD/target/venv/bin/python}"
+export RINGSEED_RQBIT="${RINGSEED_RQBIT:-$PWD/target/tools/bin/rqbit}"
+
 logs=target/test-logs
 mkdir -p "$logs"
 failed=0
@@ -181,7 +187,7 @@ for stage in "${stages[@]}"; do
     began=$SECONDS
     : >"$logs/$stage.log"
     verdict=FAILED
-    if [ "$stage" != interop ] || prepare_interop; then
+    if [ "$(type -t "prepare_$stage")" != function ] || "prepare_$stage"; then
         if "stage_$stage" 2>&1 | tee "$logs/$stage.log"; then verdict=ok; fi
     fi
     [ $verdict = ok ] || failed=1
