@@ -156,7 +156,7 @@ impl Control {
         let mut verifier = self.start_verifying(on_event)?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        loop {
+        while !self.has_nothing_to_seed() {
             tokio::select! {
                 () = notify.notified() => self.read_reports(on_event)?,
                 Some(done) = answers.recv() => self.on_done(done),
@@ -233,6 +233,11 @@ impl Control {
             self.is_ready = true;
             on_event(Event::Ready { seeding: self.verified, failed: self.failed });
         }
+    }
+
+    /// No torrent passed its verification: a seeder that waits would hide it.
+    fn has_nothing_to_seed(&self) -> bool {
+        self.is_ready && self.verified == 0
     }
 
     fn read_reports(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<(), ServiceError> {
