@@ -11,6 +11,7 @@ use ringseed_sched::choke::Slots;
 
 use super::listen::{ListenError, Listeners};
 use crate::store::fetch::AskAgain;
+use crate::store::flights::Flights;
 use crate::worker::admission::Admission;
 use crate::worker::counters::Counters;
 use crate::worker::mailbox::{Command, Mailbox, Report};
@@ -86,6 +87,7 @@ impl Fleet {
             Slots::Unlimited => Interest::default(),
             Slots::Limited(_) => Interest::new(options.torrent_count, workers),
         };
+        let flights = Arc::<Flights>::default();
         let mut shares = share_out(listeners, workers);
         let mut fleet = Fleet { members: Vec::new(), plan: String::new() };
         for (place, core) in options.cores.iter().enumerate() {
@@ -93,6 +95,7 @@ impl Fleet {
             let counters = Arc::new(Counters::default());
             let shared = Shared {
                 admission: admission.clone(),
+                flights: flights.clone(),
                 interest: interest.clone(),
                 mailbox: mailbox.clone(),
                 counters: counters.clone(),

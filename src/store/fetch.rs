@@ -12,12 +12,16 @@
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 use ringseed_meta::Instant;
 use ringseed_ring::{File, Residency, Run};
 use smallvec::SmallVec;
+
+use super::files::FileKey;
+use super::flights::Flights;
 
 pub mod limits {
     //! Bounds of fetching, per worker.
@@ -36,8 +40,8 @@ pub mod limits {
     /// the head of a window says nothing of its tail.
     pub const RECENT_PAGE_BYTES: u64 = 4096;
     /// Pages of recent fetches (where residency is unknown) that are remembered before they are
-    /// swept: 256 MiB sent in a second.
-    pub const RECENT_MAX: usize = 1 << 16;
+    /// swept: 2 GiB sent in a second, for some 20 MB of memory.
+    pub const RECENT_MAX: usize = 1 << 19;
 }
 
 /// Who waits: the worker's own number for a connection.
@@ -133,8 +137,11 @@ enum Stage {
 
 struct Fetch {
     run: Run,
+    file: FileKey,
     stage: Stage,
     tries: u8,
+    /// The system would not say whether it is resident.
+    is_unknown: bool,
     /// The first fault met by a step of this try.
     fault: Option<Verdict>,
     waiters: SmallVec<[Waiter; 4]>,
@@ -153,9 +160,11 @@ pub struct Fetches {
     windows: HashMap<(File, u64), FetchId>,
     /// When a page whose residency the system will not tell was last fetched or sent.
     recent: HashMap<(File, u64), Instant>,
+    recent_swept: Instant,
     queued: VecDeque<FetchId>,
     in_flight_bytes: u64,
     ask_again: AskAgain,
+    flights: Arc<Flights>,
 }
 
 /// How long a fetched or sent run counts as resident where the system will not say.
@@ -176,15 +185,18 @@ fn stretches_of(run: Run, bytes: u64) -> RangeInclusive<u64> {
 }
 
 impl Fetches {
-    pub fn new(ask_again: AskAgain) -> Fetches {
+    /// `flights` is shared with the other workers.
+    pub fn new(ask_again: AskAgain, flights: Arc<Flights>) -> Fetches {
         Fetches {
             slots: Vec::new(),
             free: Vec::new(),
             windows: HashMap::new(),
             recent: HashMap::new(),
+            recent_swept: Instant::ZERO,
             queued: VecDeque::new(),
             in_flight_bytes: 0,
             ask_again,
+            flights,
         }
     }
 
@@ -197,9 +209,9 @@ impl Fetches {
         self.len() == 0
     }
 
-    /// `waiter` needs `run`. Windows that are already on their way are joined, the others are
+    /// `waiter` needs `run`, which is of `file`. Windows that are already on their way are joined, the others are
     /// fetched in as few runs as they allow. Returns how many [`Finished`] will name the waiter.
-    pub fn want(&mut self, run: Run, waiter: Waiter, steps: &mut Vec<Step>) -> u32 {
+    pub fn want(&mut self, run: Run, file: FileKey, waiter: Waiter, steps: &mut Vec<Step>) -> u32 {
         let mut waits = 0;
         let mut joined: Option<FetchId> = None;
         let mut fresh: Option<(u64, u64)> = None;
@@ -208,7 +220,7 @@ impl Fetches {
                 None => fresh = Some(fresh.map_or((window, window), |(first, _)| (first, window))),
                 Some(fetch) => {
                     if let Some(group) = fresh.take() {
-                        self.begin(run, group, waiter, steps);
+                        self.begin(run, file, group, waiter, steps);
                         waits += 1;
                     }
                     if joined != Some(fetch) {
@@ -219,7 +231,7 @@ impl Fetches {
             }
         }
         if let Some(group) = fresh {
-            self.begin(run, group, waiter, steps);
+            self.begin(run, file, group, waiter, steps);
             waits += 1;
         }
         waits
@@ -239,6 +251,7 @@ impl Fetches {
     fn begin(
         &mut self,
         run: Run,
+        file: FileKey,
         (first, last): (u64, u64),
         waiter: Waiter,
         steps: &mut Vec<Step>,
@@ -248,8 +261,10 @@ impl Fetches {
         let run = Run { file: run.file, offset: start, length: (end - start) as u32 };
         let fetch = Fetch {
             run,
+            file,
             stage: Stage::Queued,
             tries: 0,
+            is_unknown: false,
             fault: None,
             waiters: SmallVec::from_slice(&[waiter]),
         };
@@ -262,6 +277,7 @@ impl Fetches {
         let id = FetchId { index, generation: slot.generation };
         for window in first..=last {
             self.windows.insert((run.file, window), id);
+            self.flights.begin(file, window);
         }
         self.queued.push_back(id);
         self.start_queued(steps);
@@ -313,8 +329,12 @@ impl Fetches {
         self.in_flight_bytes -= u64::from(fetch.run.length);
         for window in windows_of(fetch.run) {
             self.windows.remove(&(fetch.run.file, window));
+            self.flights.end(fetch.file, window);
         }
-        if verdict == Verdict::Resident {
+        // Another worker may still have them on its way, which says nothing any longer.
+        let is_shared = self.flights.is_any(fetch.file, windows_of(fetch.run));
+        let is_unproved = fetch.is_unknown || self.ask_again == AskAgain::Never || is_shared;
+        if verdict == Verdict::Resident && is_unproved {
             self.note_recent(fetch.run, now);
         }
         Some(Finished { run: fetch.run, verdict, waiters: fetch.waiters })
@@ -322,15 +342,27 @@ impl Fetches {
 
     /// Remembers that `run` was fetched or sent just now, for files whose residency is unknown.
     pub fn note_recent(&mut self, run: Run, now: Instant) {
-        if self.recent.len() >= limits::RECENT_MAX {
+        if now.since(self.recent_swept) >= RECENT {
+            self.recent_swept = now;
             self.recent.retain(|_, at| now.since(*at) < RECENT);
         }
         if self.recent.len() >= limits::RECENT_MAX {
+            // What is not remembered is fetched again, which is cheap when it is there.
             return;
         }
         for page in pages_of(run) {
             self.recent.insert((run.file, page), now);
         }
+    }
+
+    /// Whether pages of `run`, which is of `file`, are on their way to this worker or another;
+    /// the system counts them as resident already.
+    pub fn is_under_way(&self, run: Run, file: FileKey, now: Instant) -> bool {
+        if !self.flights.is_any(file, windows_of(run)) {
+            return false;
+        }
+        let is_ours = |window| self.windows.contains_key(&(run.file, window));
+        windows_of(run).any(is_ours) || !self.is_recent(run, now)
     }
 
     /// Whether all of `run` was fetched or sent within the last second.
@@ -433,6 +465,10 @@ fn answered(
                 steps.push(Step::ReadDiscard { fetch: id, run: fetch.run });
             }
             None
+        }
+        StepOutcome::Answer(Residency::Unknown) => {
+            fetch.is_unknown = true;
+            Some(Verdict::Resident)
         }
         _ => Some(Verdict::Resident),
     }

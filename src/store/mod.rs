@@ -5,6 +5,7 @@ pub mod content;
 pub mod creation;
 pub mod fetch;
 pub mod files;
+pub mod flights;
 pub mod hashing;
 
 /// Handles of files that no kernel has opened, for tests of what only keeps them.

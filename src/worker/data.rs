@@ -238,9 +238,10 @@ impl<K: Kernel> Worker<K> {
 
     /// `id` needs a run that is not in the page cache. Returns the ends it will be told of.
     pub(super) fn fetch(&mut self, run: Run, id: ConnectionId, now: Instant) -> u32 {
+        let Some(key) = self.files.key_of(run.file) else { return 0 };
         let mut steps = std::mem::take(&mut self.scratch.steps);
         let before = self.fetches.len();
-        let waits = self.fetches.want(run, id.waiter(), &mut steps);
+        let waits = self.fetches.want(run, key, id.waiter(), &mut steps);
         for _ in before..self.fetches.len() {
             self.shared.counters.fetches.add(1);
             self.files.pin(run.file);

@@ -40,6 +40,7 @@ use token::Errand;
 use crate::store::catalog::Catalog;
 use crate::store::fetch::{AskAgain, Fetches, Step};
 use crate::store::files::{FileKey, OpenFiles};
+use crate::store::flights::Flights;
 
 /// How often the worker looks at files, slots and memory while it has connections.
 const TICK: Duration = Duration::from_millis(250);
@@ -70,6 +71,8 @@ pub struct Options {
 /// What workers share.
 pub struct Shared {
     pub admission: Arc<Admission>,
+    /// What any of them is fetching.
+    pub flights: Arc<Flights>,
     /// Interested peers of each torrent at each worker, for `--slots N`.
     pub interest: slots::Interest,
     pub mailbox: Arc<Mailbox>,
@@ -145,6 +148,7 @@ impl<K: Kernel> Worker<K> {
     /// A worker that accepts on `listeners` from its first turn on.
     pub fn new(kernel: K, listeners: Vec<Socket>, options: Options, shared: Shared) -> Worker<K> {
         let ask_again = options.ask_again;
+        let flights = shared.flights.clone();
         let random = options.seed | 1;
         Worker {
             kernel,
@@ -161,7 +165,7 @@ impl<K: Kernel> Worker<K> {
             files: OpenFiles::default(),
             opens: Vec::new(),
             short_of_files: Vec::new(),
-            fetches: Fetches::new(ask_again),
+            fetches: Fetches::new(ask_again, flights),
             fair: Fair::new(limits::QUANTUM_BYTES),
             deadlines: BinaryHeap::new(),
             next_tick: Instant::ZERO,

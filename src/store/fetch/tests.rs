@@ -1,8 +1,11 @@
 use proptest::prelude::*;
 
+use ringseed_meta::{FileIndex, TorrentId};
+
 use super::*;
 use crate::store::test_files;
 
+const FILE: FileKey = (TorrentId(1), FileIndex(0));
 const NOW: Instant = Instant::from_us(5_000_000);
 
 fn run(file: usize, offset: u64, length: u32) -> Run {
@@ -37,9 +40,9 @@ fn healthy(step: Step) -> StepOutcome {
 
 #[test]
 fn a_fetch_is_believed_only_after_residency_was_asked_again() {
-    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    assert_eq!(fetches.want(run(0, 0, 300_000), Waiter(1), &mut steps), 1);
+    assert_eq!(fetches.want(run(0, 0, 300_000), FILE, Waiter(1), &mut steps), 1);
     let mut seen = Vec::new();
     let finished = drive(&mut fetches, &mut steps, |step| {
         seen.push(step);
@@ -62,9 +65,9 @@ fn a_fetch_is_believed_only_after_residency_was_asked_again() {
 
 #[test]
 fn a_run_that_does_not_stay_is_tried_twice_then_read_for_the_verdict() {
-    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 16_384), Waiter(1), &mut steps);
+    fetches.want(run(0, 0, 16_384), FILE, Waiter(1), &mut steps);
     let (mut asked, mut read) = (0, 0);
     let finished = drive(&mut fetches, &mut steps, |step| match step {
         Step::Ask { .. } => {
@@ -84,9 +87,9 @@ fn a_run_that_does_not_stay_is_tried_twice_then_read_for_the_verdict() {
 #[test]
 fn a_bad_page_beside_the_byte_that_was_read_is_found() {
     const EIO: i32 = 5;
-    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 65_536), Waiter(1), &mut steps);
+    fetches.want(run(0, 0, 65_536), FILE, Waiter(1), &mut steps);
     let finished = drive(&mut fetches, &mut steps, |step| match step {
         Step::Ask { .. } => StepOutcome::Answer(Residency::Missing),
         Step::ReadDiscard { .. } => StepOutcome::Failed(EIO),
@@ -97,9 +100,9 @@ fn a_bad_page_beside_the_byte_that_was_read_is_found() {
 
 #[test]
 fn a_file_that_ends_early_is_truncated() {
-    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 16_384), Waiter(1), &mut steps);
+    fetches.want(run(0, 0, 16_384), FILE, Waiter(1), &mut steps);
     let finished = drive(&mut fetches, &mut steps, |step| match step {
         Step::ReadByte { .. } => StepOutcome::Read(0),
         other => healthy(other),
@@ -109,11 +112,11 @@ fn a_file_that_ends_early_is_truncated() {
 
 #[test]
 fn one_fetch_serves_all_who_wait_for_it() {
-    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    assert_eq!(fetches.want(run(0, 0, 65_536), Waiter(1), &mut steps), 1);
-    assert_eq!(fetches.want(run(0, 16_384, 16_384), Waiter(2), &mut steps), 1);
-    assert_eq!(fetches.want(run(1, 0, 16_384), Waiter(3), &mut steps), 1, "another file");
+    assert_eq!(fetches.want(run(0, 0, 65_536), FILE, Waiter(1), &mut steps), 1);
+    assert_eq!(fetches.want(run(0, 16_384, 16_384), FILE, Waiter(2), &mut steps), 1);
+    assert_eq!(fetches.want(run(1, 0, 16_384), FILE, Waiter(3), &mut steps), 1, "another file");
     let begun = steps.iter().filter(|step| matches!(step, Step::ReadAhead { .. })).count();
     assert_eq!(begun, 2);
     let finished = drive(&mut fetches, &mut steps, healthy);
@@ -122,13 +125,44 @@ fn one_fetch_serves_all_who_wait_for_it() {
 }
 
 #[test]
+fn pages_on_their_way_are_known_until_they_are_there() {
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
+    let mut steps = Vec::new();
+    fetches.want(run(0, 0, 65_536), FILE, Waiter(1), &mut steps);
+    assert!(fetches.is_under_way(run(0, 60_000, 10_000), FILE, NOW), "a part of it is");
+    assert!(!fetches.is_under_way(run(0, 65_536, 10_000), FILE, NOW));
+    assert!(
+        !fetches.is_under_way(run(0, 0, 65_536), (TorrentId(1), FileIndex(1)), NOW),
+        "another file"
+    );
+    drive(&mut fetches, &mut steps, healthy);
+    assert!(!fetches.is_under_way(run(0, 0, 65_536), FILE, NOW));
+}
+
+#[test]
+fn what_another_worker_fetches_is_waited_for_once() {
+    let flights = Arc::<Flights>::default();
+    let mut ours = Fetches::new(AskAgain::Always, flights.clone());
+    let mut theirs = Fetches::new(AskAgain::Always, flights);
+    let wanted = run(0, 0, 65_536);
+    let (mut our_steps, mut their_steps) = (Vec::new(), Vec::new());
+    theirs.want(wanted, FILE, Waiter(1), &mut their_steps);
+    assert!(ours.is_under_way(wanted, FILE, NOW));
+    ours.want(wanted, FILE, Waiter(1), &mut our_steps);
+    assert_eq!(drive(&mut ours, &mut our_steps, healthy)[0].verdict, Verdict::Resident);
+    assert!(!ours.is_under_way(wanted, FILE, NOW), "it came, though theirs has not ended");
+    drive(&mut theirs, &mut their_steps, healthy);
+    assert!(!theirs.is_under_way(wanted, FILE, NOW));
+}
+
+#[test]
 fn bytes_in_flight_are_bounded_and_the_rest_follows() {
-    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
     let each = 512 * 1024;
     let count = 2 * limits::IN_FLIGHT_BYTES_MAX / each;
     for at in 0..count {
-        fetches.want(run(0, at * each, each as u32), Waiter(at), &mut steps);
+        fetches.want(run(0, at * each, each as u32), FILE, Waiter(at), &mut steps);
     }
     assert_eq!(steps.len() as u64, limits::IN_FLIGHT_BYTES_MAX / each);
     let finished = drive(&mut fetches, &mut steps, healthy);
@@ -138,12 +172,12 @@ fn bytes_in_flight_are_bounded_and_the_rest_follows() {
 
 #[test]
 fn a_stale_step_changes_nothing() {
-    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 16_384), Waiter(1), &mut steps);
+    fetches.want(run(0, 0, 16_384), FILE, Waiter(1), &mut steps);
     let Some(Step::ReadAhead { fetch: old, .. }) = steps.first().copied() else { panic!() };
     drive(&mut fetches, &mut steps, healthy);
-    fetches.want(run(0, 0, 16_384), Waiter(2), &mut steps);
+    fetches.want(run(0, 0, 16_384), FILE, Waiter(2), &mut steps);
     let mut none = Vec::new();
     assert_eq!(fetches.completed(old, StepOutcome::Failed(5), NOW, &mut none), None);
     assert!(none.is_empty());
@@ -152,9 +186,9 @@ fn a_stale_step_changes_nothing() {
 
 #[test]
 fn what_was_fetched_is_recent_for_a_second() {
-    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 16_384), Waiter(1), &mut steps);
+    fetches.want(run(0, 0, 16_384), FILE, Waiter(1), &mut steps);
     drive(&mut fetches, &mut steps, |step| match step {
         Step::Ask { .. } => StepOutcome::Answer(Residency::Unknown),
         other => healthy(other),
@@ -166,9 +200,9 @@ fn what_was_fetched_is_recent_for_a_second() {
 
 #[test]
 fn what_was_fetched_of_the_head_of_a_window_says_nothing_of_its_tail() {
-    let mut fetches = Fetches::new(AskAgain::Always);
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 5_000), Waiter(1), &mut steps);
+    fetches.want(run(0, 0, 5_000), FILE, Waiter(1), &mut steps);
     drive(&mut fetches, &mut steps, |step| match step {
         Step::Ask { .. } => StepOutcome::Answer(Residency::Unknown),
         other => healthy(other),
@@ -185,14 +219,14 @@ proptest! {
         wants in prop::collection::vec((0usize..4, 0u64..40, 1u32..20, 0u64..6), 1..60),
         fates in prop::collection::vec(0u8..8, 64),
     ) {
-        let mut fetches = Fetches::new(AskAgain::Always);
+        let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
         let mut steps = Vec::new();
         let mut told = std::collections::BTreeMap::new();
         let mut heard = std::collections::BTreeMap::new();
         let mut fate = fates.iter().cycle();
         for (file, at, blocks, waiter) in wants {
             let wanted = run(file, at * 9_000, blocks * 16_000);
-            let waits = fetches.want(wanted, Waiter(waiter), &mut steps);
+            let waits = fetches.want(wanted, FILE, Waiter(waiter), &mut steps);
             *told.entry(waiter).or_insert(0) += waits;
             if fate.next() == Some(&0) {
                 let finished = drive(&mut fetches, &mut steps, healthy);

@@ -1,0 +1,82 @@
+//! What any worker is fetching, shared without a lock: the system counts pages that are still being
+//! read as resident, whoever asked for them, and a worker that spliced them would wait for the disk.
+//!
+//! A table of counters, a cell for many windows: a hit may be false, and then costs a fetch of what
+//! is there already; a miss is true.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hashbrown::DefaultHashBuilder;
+
+use super::files::FileKey;
+
+pub mod limits {
+    //! Bounds of the table.
+
+    /// Cells, of four bytes. Windows in flight number a thousand or two for each worker.
+    pub const CELLS: usize = 1 << 15;
+}
+
+/// Windows of files that are on their way.
+pub struct Flights {
+    windows: AtomicU32,
+    cells: Box<[AtomicU32]>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Default for Flights {
+    fn default() -> Flights {
+        Flights {
+            windows: AtomicU32::new(0),
+            cells: (0..limits::CELLS).map(|_| AtomicU32::new(0)).collect(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+}
+
+impl Flights {
+    fn cell(&self, file: FileKey, window: u64) -> &AtomicU32 {
+        let hash = self.hasher.hash_one((file, window)) as usize;
+        &self.cells[hash % self.cells.len()]
+    }
+
+    /// A window is asked for.
+    pub(super) fn begin(&self, file: FileKey, window: u64) {
+        self.windows.fetch_add(1, Ordering::Relaxed);
+        self.cell(file, window).fetch_add(1, Ordering::Release);
+    }
+
+    /// A window has come, or will not.
+    pub(super) fn end(&self, file: FileKey, window: u64) {
+        self.cell(file, window).fetch_sub(1, Ordering::Release);
+        self.windows.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether any worker has one of the windows on its way.
+    pub(super) fn is_any(&self, file: FileKey, mut windows: std::ops::RangeInclusive<u64>) -> bool {
+        self.windows.load(Ordering::Relaxed) > 0
+            && windows.any(|window| self.cell(file, window).load(Ordering::Acquire) > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringseed_meta::{FileIndex, TorrentId};
+
+    use super::*;
+
+    #[test]
+    fn a_window_is_under_way_until_all_who_asked_for_it_have_it() {
+        let flights = Flights::default();
+        let file = (TorrentId(1), FileIndex(2));
+        assert!(!flights.is_any(file, 0..=9));
+        flights.begin(file, 4);
+        flights.begin(file, 4);
+        assert!(flights.is_any(file, 0..=9));
+        flights.end(file, 4);
+        assert!(flights.is_any(file, 4..=4));
+        flights.end(file, 4);
+        assert!(!flights.is_any(file, 0..=9));
+    }
+}
