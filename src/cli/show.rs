@@ -99,7 +99,11 @@ fn show_files(metainfo: &Metainfo) {
     let files = metainfo.geometry().files().filter(|file| file.kind != FileKind::Pad);
     let pads = metainfo.geometry().file_count() - files.clone().count();
     let and_pads = if pads > 0 { format!(", and {pads} pads") } else { String::new() };
-    println!("\n{} files{and_pads}:", files.clone().count());
+    let count = match files.clone().count() {
+        1 => "1 file".into(),
+        many => format!("{many} files"),
+    };
+    println!("\n{count}{and_pads}:");
     let width = files.clone().map(|file| file.length.to_string().len()).max().unwrap_or(0);
     for file in files {
         let arrow = if file.kind == FileKind::Symlink { " (symlink, ignored)" } else { "" };
