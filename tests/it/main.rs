@@ -12,4 +12,5 @@ mod interop;
 mod peer;
 mod seed;
 mod seeder;
+mod sim;
 mod tidy;

@@ -15,6 +15,8 @@ pub(crate) const PAGE_BYTES: u64 = 4096;
 const FILES_MAX: u32 = 65_536;
 /// Pages that one read of the device brings at most (128 KiB).
 const EXTENT_PAGES: u64 = 32;
+/// The same when the parts come in any order: a file in pieces.
+const REORDERED_PAGES: u64 = 2;
 /// An answer of `residency` excuses a send for this long. A worker may remember a run for a
 /// moment, not for ever.
 pub(crate) const VOUCHED_US: u64 = 250_000;
@@ -263,6 +265,7 @@ impl Disk {
     ) -> Vec<(u64, Extent)> {
         let of = &mut self.inodes[inode];
         let end = end.min(of.pages.len() as u64);
+        let extent_pages = if reordered.is_some() { REORDERED_PAGES } else { EXTENT_PAGES };
         let mut extents: Vec<(u64, Extent)> = Vec::new();
         for number in first..end {
             let page = &mut of.pages[number as usize];
@@ -273,7 +276,7 @@ impl Disk {
             page.presence = Presence::Reading { ready_us: u64::MAX };
             match extents.last_mut() {
                 Some((_, extent))
-                    if extent.end == number && number - extent.first < EXTENT_PAGES =>
+                    if extent.end == number && number - extent.first < extent_pages =>
                 {
                     extent.end += 1;
                 }
@@ -441,7 +444,7 @@ impl Inode {
     pub(crate) fn break_page(&mut self, number: u64) {
         self.bad_pages.insert(number);
         if let Some(page) = self.pages.get_mut(number as usize) {
-            *page = ABSENT;
+            page.presence = Presence::Missing;
         }
     }
 

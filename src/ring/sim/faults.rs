@@ -42,7 +42,7 @@ faults! {
     /// The receive buffers run dry (ENOBUFS), or seem to.
     BuffersDry: 200,
     /// The connection is reset, at any byte.
-    Reset: 100,
+    Reset: 300,
     /// Accepting fails (EMFILE, ECONNABORTED); the connection waits in the backlog.
     AcceptFailed: 200,
     /// Opening takes long.

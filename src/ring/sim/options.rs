@@ -89,6 +89,7 @@ impl Options {
             window_bytes,
             latency_us,
             disk: DiskSpeed { seek_us, page_us: random.between(1, 20) },
+            user_timeout_us: 500_000 + random.of_any_size(45_000_000),
             ..Options::calm(seed)
         }
     }

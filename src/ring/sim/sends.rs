@@ -184,7 +184,8 @@ impl State {
         self.connections[connection].take(gathered.segments, length);
         let off_by_one = self.options.broken == Some(Break::CursorOffByOne);
         let forgotten = u64::from(off_by_one && length > 1 && length < batch.len());
-        batch.advance(length - forgotten);
+        let length = length - forgotten;
+        batch.advance(length);
         self.kick(connection);
         self.post(op, Outcome::Sent { bytes: length as u32, batch }, false);
     }

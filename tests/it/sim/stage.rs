@@ -1,0 +1,367 @@
+//! A stage for one seed: a simulated machine, a worker on it, the control thread's part played by
+//! the test, leechers, and mishaps of the data.
+
+use std::sync::Arc;
+
+use ringseed::store::catalog::{Catalog, Entry, TorrentState};
+use ringseed::store::fetch::AskAgain;
+use ringseed::worker::admission::Admission;
+use ringseed::worker::counters::Counters;
+use ringseed::worker::mailbox::{Command, Mailbox, Report};
+use ringseed::worker::slots::Interest;
+use ringseed::worker::{Options, Shared, Worker};
+use ringseed_meta::{FileIndex, Instant, PeerId, TorrentId};
+use ringseed_ring::sim::{self, Coverage, Fault, Random, SimKernel, World};
+use ringseed_ring::{Kernel, Verb, Waker};
+use ringseed_sched::choke::Slots;
+
+use super::leecher::Leecher;
+use super::torrent::ModelTorrent;
+
+/// Virtual time after which the show is over, whatever is under way.
+const CURTAIN_US: u64 = 100_000_000;
+/// Virtual time for which leechers that want nothing any more, or take nothing, are kept.
+const STALL_US: u64 = 3_000_000;
+/// Virtual time for draining, and then for closing.
+const DRAIN_US: u64 = 10_000_000;
+const CLOSE_US: u64 = 10_000_000;
+/// A change is to be noticed within this, from the first use of the file after it.
+const NOTICED_US: u64 = 1_000_000;
+/// Turns of the worker in one show: more is a loop that never ends.
+const TURNS_MAX: u64 = 2_000_000;
+
+/// What a seed is played with, besides what the seed draws.
+#[derive(Clone, Copy)]
+pub(crate) struct Script {
+    pub(crate) broken: Option<sim::Break>,
+    pub(crate) ask_again: AskAgain,
+    pub(crate) trace: bool,
+}
+
+/// What a seed showed.
+pub(crate) struct Played {
+    pub(crate) wrong: Vec<String>,
+    pub(crate) coverage: Coverage,
+    pub(crate) fingerprint: u64,
+    pub(crate) blocks: u64,
+    pub(crate) paused: u64,
+}
+
+/// A report of bad data, and when it was read.
+struct Paused {
+    torrent: TorrentId,
+    file: FileIndex,
+    fault: String,
+    at_us: u64,
+}
+
+struct Stage {
+    world: World,
+    random: Random,
+    worker: Worker<SimKernel>,
+    mailbox: Arc<Mailbox>,
+    waker: Waker,
+    entries: Vec<Arc<Entry>>,
+    torrents: Vec<ModelTorrent>,
+    leechers: Vec<Leecher>,
+    /// Commands on their way, with the time they arrive.
+    commands: Vec<(u64, Command)>,
+    /// When the next mishap comes.
+    mishap_us: Option<u64>,
+    paused: Vec<Paused>,
+    stopped: bool,
+    trace: bool,
+    turns: u64,
+    wrong: Vec<String>,
+}
+
+pub(crate) fn play(seed: u64, script: Script) -> Played {
+    let mut options =
+        if seed.is_multiple_of(16) { sim::Options::calm(seed) } else { sim::Options::swarm(seed) };
+    options.broken = script.broken;
+    options.trace = script.trace;
+    let mut stage = Stage::new(World::new(options), seed, script);
+    stage.show();
+    stage.look_at_leechers();
+    stage.stop();
+    stage.judge();
+    stage.end()
+}
+
+impl Stage {
+    fn new(world: World, seed: u64, script: Script) -> Stage {
+        let mut random = Random::new(seed ^ 0x73_7461_6765);
+        let listen = std::net::SocketAddr::from(([10, 0, 0, 1], 6881));
+        let listener = world.listen(listen).unwrap();
+        let torrents: Vec<ModelTorrent> = (0..random.between(1, 3) as u32)
+            .map(|id| ModelTorrent::new(&world, &mut random, TorrentId(id)))
+            .collect();
+        let entries: Vec<Arc<Entry>> =
+            torrents.iter().map(|torrent| Arc::new(torrent.entry())).collect();
+        let mailbox = Mailbox::new();
+        let kernel = world.kernel();
+        let waker = kernel.waker();
+        let slots = if random.hits(250) {
+            Slots::Limited(random.between(1, 3) as u32)
+        } else {
+            Slots::Unlimited
+        };
+        let options = Options {
+            place: 0,
+            workers: 1,
+            peer_id: PeerId(*b"-RS0001-simulatedsim"),
+            listen_port: 6881,
+            slots,
+            verb: if random.hits(250) { Verb::Copy } else { Verb::Splice },
+            unacknowledged_bytes_max: if random.hits(250) {
+                random.of_any_size(4 << 20)
+            } else {
+                1 << 30
+            },
+            ask_again: script.ask_again,
+            seed,
+        };
+        let shared = Shared {
+            flights: Arc::default(),
+            admission: Arc::new(Admission::new(1000, 0)),
+            interest: Interest::new(torrents.len(), 1),
+            mailbox: Arc::clone(&mailbox),
+            counters: Arc::new(Counters::default()),
+            notify: Arc::new(|| ()),
+        };
+        let worker = Worker::new(kernel, vec![listener], options, shared);
+        let mut stage = Stage {
+            worker,
+            mailbox,
+            waker,
+            entries,
+            torrents,
+            leechers: Vec::new(),
+            commands: Vec::new(),
+            mishap_us: random.hits(500).then(|| random.of_any_size(1_500_000)),
+            paused: Vec::new(),
+            stopped: false,
+            trace: script.trace,
+            turns: 0,
+            wrong: Vec::new(),
+            random,
+            world,
+        };
+        stage.set(listen);
+        stage
+    }
+
+    /// The catalog is published, files are cold or warm or hidden, leechers connect.
+    fn set(&mut self, listen: std::net::SocketAddr) {
+        let catalog = Command::Catalog(Arc::new(Catalog::new(self.entries.clone())));
+        self.mailbox.command(catalog, &self.waker).unwrap();
+        for file in self.torrents.iter().flat_map(|torrent| &torrent.files) {
+            match self.random.below(10) {
+                0..=3 => self.world.warm(&file.path),
+                4 => self.world.hide_residency(&file.path),
+                _ => {}
+            }
+        }
+        if self.random.hits(60) {
+            self.mishap();
+        }
+        for number in 0..self.random.between(1, 6) as usize {
+            let torrent = self.random.below(self.torrents.len() as u64) as usize;
+            let from = std::net::SocketAddr::from(([10, 0, 1, 1], 1000 + number as u16));
+            let remote = self.world.connect(from, listen).unwrap();
+            let model = &self.torrents[torrent];
+            let leecher =
+                Leecher::new(&self.world, remote, (number, torrent), model, &mut self.random);
+            self.leechers.push(leecher);
+        }
+    }
+
+    fn show(&mut self) {
+        let stays =
+            |leecher: &Leecher, now_us| leecher.waits() || !leecher.done && now_us < STALL_US;
+        while self.world.now_us() < CURTAIN_US
+            && self.leechers.iter().any(|leecher| stays(leecher, self.world.now_us()))
+        {
+            if !self.turn() {
+                return;
+            }
+        }
+    }
+
+    /// One round: the control thread, the leechers, the worker, the kernel. False: it has stopped.
+    fn turn(&mut self) -> bool {
+        let now_us = self.world.now_us();
+        self.serve(now_us);
+        if self.mishap_us.is_some_and(|at_us| at_us <= now_us) {
+            self.mishap_us = None;
+            self.mishap();
+        }
+        for leecher in &mut self.leechers {
+            let torrent = leecher.torrent;
+            leecher.step(now_us, &self.torrents[torrent], &mut self.wrong);
+        }
+        let acts = self.leechers.iter().filter(|leecher| !leecher.done);
+        let acts = acts.map(|leecher| leecher.alarm_us().max(now_us + 1));
+        let arrivals = self.commands.iter().map(|(at_us, _)| *at_us);
+        if let Some(next_us) = acts.chain(arrivals).chain(self.mishap_us).min() {
+            self.world.alarm_at(next_us);
+        }
+        let wait = self.worker.turn(Instant::from_us(now_us));
+        self.turns += 1;
+        if self.turns > TURNS_MAX {
+            self.wrong.push(format!("{TURNS_MAX} turns and no end"));
+            return false;
+        }
+        self.worker.kernel().enter(wait).is_ok()
+    }
+
+    /// The control thread: answers what the worker asks for, after a while.
+    fn serve(&mut self, now_us: u64) {
+        while let Some(report) = self.mailbox.next_report() {
+            let arrives_us = now_us + self.random.of_any_size(300_000);
+            match report {
+                Report::NeedContent(torrent) => {
+                    let content = Arc::clone(&self.torrents[torrent.0 as usize].content);
+                    self.commands.push((arrives_us, Command::Content(torrent, Ok(content))));
+                }
+                Report::NeedHashes { connection, request, .. } => {
+                    let answer = Command::Hashes { connection, request, hashes: None };
+                    self.commands.push((arrives_us, answer));
+                }
+                Report::DataFault { torrent, file, fault } => {
+                    self.paused.push(Paused { torrent, file, fault, at_us: now_us });
+                }
+                Report::AcceptFailed(_) | Report::PeerFault { .. } => {}
+                Report::Stopped => self.stopped = true,
+                Report::Died(why) => self.wrong.push(format!("the worker died: {why}")),
+            }
+        }
+        for (arrives_us, command) in std::mem::take(&mut self.commands) {
+            if arrives_us > now_us {
+                self.commands.push((arrives_us, command));
+            } else if let Err(command) = self.mailbox.command(command, &self.waker) {
+                self.commands.push((now_us + 1000, command));
+            }
+        }
+    }
+
+    /// Something happens to a file.
+    fn mishap(&mut self) {
+        let now_us = self.world.now_us();
+        let torrent = self.random.below(self.torrents.len() as u64) as usize;
+        let stamped = self.torrents[torrent].stamped;
+        let files = &mut self.torrents[torrent].files;
+        let file = self.random.below(files.len() as u64) as usize;
+        let file = &mut files[file];
+        let (world, path, length) = (&self.world, &file.path, file.length);
+        if length == 0 {
+            return;
+        }
+        let kind = self.random.below(7);
+        if self.trace {
+            eprintln!("{now_us:>10} us  MISHAP {kind} to {}", path.display());
+        }
+        match kind {
+            0 => world.truncate(path, self.random.below(length)),
+            1 => world.add_file(path, sim::Content::Noise(1 << 60), length),
+            2 => world.remove_file(path),
+            3 => world.modify(path, sim::Content::Noise(1 << 61)),
+            4 => world.forbid(path),
+            _ => return world.break_page(path, self.random.below(length)),
+        }
+        file.changed_us = Some(now_us);
+        file.unnoticed = !stamped && file.watched.sends().last_us.is_none();
+    }
+
+    /// While the worker still serves: nobody was dropped or forgotten.
+    fn look_at_leechers(&mut self) {
+        let now_us = self.world.now_us();
+        for leecher in &self.leechers {
+            if self.is_paused(leecher.torrent) {
+                continue;
+            }
+            if leecher.was_dropped() {
+                self.wrong.push(format!("{} was dropped", leecher.name));
+            }
+            self.wrong.extend(leecher.neglected(now_us));
+        }
+    }
+
+    /// Stops the worker as the program does: drains, then gives the rest up.
+    fn stop(&mut self) {
+        let drain = self.random.hits(500);
+        let until_us = self.world.now_us() + if drain { DRAIN_US } else { 0 };
+        self.commands.push((0, Command::Stop { drain }));
+        while !self.worker.is_stopped() && self.world.now_us() < until_us {
+            if !self.turn() {
+                return;
+            }
+        }
+        self.commands.push((0, Command::Stop { drain: false }));
+        let until_us = self.world.now_us() + CLOSE_US;
+        while self.world.now_us() < until_us
+            && !(self.worker.is_stopped() && self.world.live_ops() == 0)
+        {
+            if !self.turn() {
+                return;
+            }
+        }
+        self.serve(self.world.now_us());
+        if !self.worker.is_stopped() || !self.stopped {
+            self.wrong.push("the worker did not stop".to_owned());
+        }
+    }
+
+    fn is_paused(&self, torrent: usize) -> bool {
+        self.entries[torrent].state() == TorrentState::Paused
+    }
+
+    fn judge(&mut self) {
+        let mut wrong = Vec::new();
+        let coverage = self.world.coverage();
+        for torrent in &self.torrents {
+            let index = torrent.id.0 as usize;
+            let paused = self.paused.iter().find(|paused| paused.torrent == torrent.id);
+            if self.is_paused(index) != paused.is_some() {
+                wrong.push(format!("torrent {index} was paused without a report"));
+            }
+            for file in &torrent.files {
+                let sends = file.watched.sends();
+                let noticed_us = paused.map_or(u64::MAX, |paused| paused.at_us);
+                if let Some(first_us) = sends.first_stale_us
+                    && !file.unnoticed
+                    && noticed_us > first_us + NOTICED_US
+                    && sends.last_us > Some(first_us + NOTICED_US)
+                {
+                    wrong.push(format!("{} was sent long after it changed", file.path.display()));
+                }
+                if sends.last_us.is_some_and(|last_us| last_us > noticed_us) {
+                    wrong.push(format!("{} was sent after the pause", file.path.display()));
+                }
+            }
+            let Some(paused) = paused else { continue };
+            let named = torrent.files.iter().find(|file| file.index == paused.file);
+            let met = [Fault::BadPage, Fault::ReadFailedOnce];
+            let excused = met.iter().any(|&fault| coverage.met(fault) > 0);
+            if named.is_none_or(|file| file.changed_us.is_none()) && !excused {
+                wrong.push(format!("torrent {index} was paused for nothing: {}", paused.fault));
+            }
+        }
+        self.wrong.extend(wrong);
+    }
+
+    fn end(mut self) -> Played {
+        self.leechers.iter_mut().for_each(Leecher::hang_up);
+        let blocks = self.leechers.iter().map(|leecher| leecher.blocks).sum();
+        drop(self.worker);
+        let mut wrong = self.wrong;
+        wrong.extend(self.world.violations_at_rest());
+        Played {
+            wrong,
+            coverage: self.world.coverage(),
+            fingerprint: self.world.fingerprint(),
+            blocks,
+            paused: self.paused.len() as u64,
+        }
+    }
+}
