@@ -164,10 +164,12 @@ stage_interop() {
     if [ "$with_rqbit" = yes ]; then run_it interop; else run_it interop rqbit; fi
 }
 
-# The last lines in which a runner says how it went.
+# The lines in which a runner says how it went; a compiler's where no test ran.
 closing_lines() {
-    sed 's/\x1b\[[0-9;]*m//g' "$1" |
-        grep -E '^ *Summary \[|^test result: (FAILED|ok\. [1-9])|^    Finished ' | tail -n 2
+    local plain
+    plain=$(sed 's/\x1b\[[0-9;]*m//g' "$1")
+    grep -E '^ *Summary \[|^test result: (FAILED|ok\. [1-9])' <<<"$plain" ||
+        grep -E '^ +Finished ' <<<"$plain" | tail -n 1
 }
 
 # Where the tests find what was installed here, unless the caller knows better.
@@ -194,7 +196,7 @@ for stage in "${stages[@]}"; do
     took=$((SECONDS - began))
     summary+=("$(printf '%-8s %-6s %4d s' "$stage" "$verdict" "$took")")
     while IFS= read -r line; do
-        [ -z "$line" ] || summary+=("         $line")
+        summary+=("         ${line#"${line%%[! ]*}"}")
     done < <(closing_lines "$logs/$stage.log")
 done
 
