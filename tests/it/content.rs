@@ -45,6 +45,16 @@ impl World {
         world
     }
 
+    /// Three hundred files of a few kilobytes: most pieces hold parts of many.
+    pub(crate) fn with_many_files() -> World {
+        let world = World { folder: tempfile::tempdir().unwrap() };
+        for number in 0..300_u64 {
+            let name = format!("{}/{number}.bin", number % 7);
+            write(&world.content().join(name), &noise(number + 1, (number * 37 % 9000) as usize));
+        }
+        world
+    }
+
     /// One file of `length` bytes.
     pub(crate) fn with_file(length: usize) -> World {
         let world = World { folder: tempfile::tempdir().unwrap() };

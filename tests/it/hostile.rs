@@ -203,6 +203,20 @@ fn a_peer_that_sends_one_byte_a_second_harms_nobody() {
 }
 
 #[test]
+fn a_handshake_that_drips_is_closed_in_time() {
+    let world = World::with_file(1000);
+    let seeder = Seeder::of(&world, arguments![]);
+    let hash = info_hash(seeder.torrent().info_hash_v1.as_ref().unwrap());
+    let mut peer = Peer::connect(seeder.address()).unwrap();
+    // A byte each time that a second has passed without an end: 15 seconds are promised.
+    let closed_after = handshake(hash, FAST).iter().take(25).position(|byte| {
+        let _ = peer.send(&[*byte]);
+        peer.closes_within(Duration::from_secs(1))
+    });
+    assert!(closed_after.is_some_and(|seconds| seconds > 10), "closed after {closed_after:?} s");
+}
+
+#[test]
 fn connections_torn_down_in_every_state_harm_nobody() {
     beside_a_healthy_peer(arguments![], |target| {
         let hello = handshake(target.info_hash, FAST);

@@ -2,11 +2,12 @@
 //! `scripts/test.sh interop` installs the clients.
 
 use std::net::{IpAddr, UdpSocket};
+use std::path::PathBuf;
 
 use crate::arguments;
 use crate::clients::{From, Libtorrent, aria2, rqbit, transmission};
 use crate::content::World;
-use crate::seeder::{Seeder, at_address, create};
+use crate::seeder::{Seeder, at_address, create, on_loopback};
 
 /// An address of this machine that is not loopback. No packet is sent to find it.
 fn address_of_the_host() -> IpAddr {
@@ -109,13 +110,17 @@ fn rqbit_downloads_from_a_peer_it_is_given() {
     world.assert_downloaded(&folder);
 }
 
-/// Seeds a .torrent of this kind that names no tracker; libtorrent is given the peer.
-fn libtorrent_downloads_kind(kind: &str) {
-    let world = World::with_folder();
-    let file = create(&world, "given.torrent", &[kind]);
+/// Seeds a .torrent of this kind, made apart.
+fn seed_kind(world: &World, kind: &str) -> (PathBuf, Seeder) {
+    let file = create(world, "given.torrent", &[kind]);
     let mut options = arguments![file.clone(), "--data", world.data()];
-    options.extend(crate::seeder::on_loopback(&world));
-    let seeder = Seeder::start(options);
+    options.extend(on_loopback(world));
+    (file, Seeder::start(options))
+}
+
+/// Seeds a .torrent of this kind that names no tracker; libtorrent is given the peer.
+fn libtorrent_downloads_kind(world: &World, kind: &str) {
+    let (file, seeder) = seed_kind(world, kind);
     let folders = Libtorrent::new(From::TorrentFile(&file), &[seeder.address()])
         .download(&world.download_folder("libtorrent"));
     world.assert_downloaded(&folders[0]);
@@ -123,26 +128,40 @@ fn libtorrent_downloads_kind(kind: &str) {
 
 #[test]
 fn libtorrent_downloads_v1_from_a_peer_it_is_given() {
-    libtorrent_downloads_kind("--v1");
+    libtorrent_downloads_kind(&World::with_folder(), "--v1");
 }
 
 #[test]
 fn libtorrent_downloads_v2() {
-    libtorrent_downloads_kind("--v2");
+    libtorrent_downloads_kind(&World::with_folder(), "--v2");
 }
 
 #[test]
 fn libtorrent_downloads_hybrid() {
-    libtorrent_downloads_kind("--hybrid");
+    libtorrent_downloads_kind(&World::with_folder(), "--hybrid");
+}
+
+#[test]
+fn libtorrent_downloads_many_small_files() {
+    for kind in ["--v1", "--v2", "--hybrid"] {
+        libtorrent_downloads_kind(&World::with_many_files(), kind);
+    }
+}
+
+/// To a client of v1 a hybrid is a torrent with pad files, and those are served too.
+#[test]
+fn rqbit_downloads_the_v1_side_of_a_hybrid() {
+    let world = World::with_many_files();
+    let (file, seeder) = seed_kind(&world, "--hybrid");
+    let folder = world.download_folder("rqbit");
+    rqbit(&From::TorrentFile(&file), &[seeder.address()], &folder);
+    world.assert_downloaded(&folder);
 }
 
 /// By magnet link: the metadata comes from the seeder (BEP 9), for v2 the piece layers too.
 fn libtorrent_downloads_magnet(kind: &str) {
     let world = World::with_folder();
-    let file = create(&world, "given.torrent", &[kind]);
-    let mut options = arguments![file, "--data", world.data()];
-    options.extend(crate::seeder::on_loopback(&world));
-    let seeder = Seeder::start(options);
+    let (_, seeder) = seed_kind(&world, kind);
     let magnet = &seeder.torrent().magnet;
     let folders = Libtorrent::new(From::Magnet(magnet), &[seeder.address()])
         .download(&world.download_folder("libtorrent"));
@@ -206,4 +225,15 @@ fn libtorrent_downloads_over_ipv6() {
     client.address = "::1";
     let folders = client.download(&world.download_folder("libtorrent"));
     world.assert_downloaded(&folders[0]);
+}
+
+#[test]
+fn rqbit_downloads_over_ipv6() {
+    let world = World::with_folder();
+    let mut options = arguments![world.content(), "--state-dir", world.path("state")];
+    options.extend(at_address("::1"));
+    let seeder = Seeder::start(options);
+    let folder = world.download_folder("rqbit");
+    rqbit(&From::TorrentFile(&seeder.torrent().torrent_file), &[seeder.address()], &folder);
+    world.assert_downloaded(&folder);
 }

@@ -171,6 +171,15 @@ impl Peer {
         }
     }
 
+    /// Whether the other side closes within `wait`, having sent nothing.
+    pub(crate) fn closes_within(&mut self, wait: Duration) -> bool {
+        self.stream.set_read_timeout(Some(wait)).unwrap();
+        match self.stream.read(&mut [0]) {
+            Ok(bytes) => bytes == 0,
+            Err(error) => is_end(&error),
+        }
+    }
+
     /// Waits until the other side closes; fails when it does not.
     #[track_caller]
     pub(crate) fn assert_closed(&mut self) {

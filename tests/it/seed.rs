@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::announces::Announces;
 use crate::arguments;
 use crate::content::{World, noise, write};
-use crate::peer::{Answer, Peer, info_hash, piece_bytes};
+use crate::peer::{Answer, INTERESTED, Peer, UNCHOKE, frame, info_hash, piece_bytes};
 use crate::seeder::{Seeder, create, on_loopback, ringseed};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -88,6 +88,22 @@ fn sigterm_stops_it_in_time_beside_a_tracker_that_is_dead() {
     let (ended, _) = seeder.terminate();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     drop(closed);
+}
+
+#[test]
+fn one_slot_serves_one_peer_and_then_the_next() {
+    let world = World::with_file(100_000);
+    let seeder = Seeder::of(&world, arguments!["--slots", "1", "--cores", "1"]);
+    let hash = info_hash(seeder.torrent().info_hash_v1.as_ref().unwrap());
+    let mut first = Peer::unchoked(seeder.address(), hash);
+    let mut second = Peer::handshaken(seeder.address(), hash).unwrap();
+    second.send(&frame(INTERESTED, &[])).unwrap();
+    // No room: a request comes back as rejected, the first peer is served on.
+    assert_eq!(second.ask(0, 0, 16_384), Answer::Rejected);
+    assert!(matches!(first.ask(0, 0, 16_384), Answer::Block(_)));
+    drop(first);
+    while second.receive().expect("an unchoke comes").kind != UNCHOKE {}
+    assert!(matches!(second.ask(0, 0, 16_384), Answer::Block(_)));
 }
 
 #[test]

@@ -119,8 +119,6 @@ pub(crate) fn at_address(address: &str) -> Vec<OsString> {
         format!("{host}:0"),
         "--announce-host",
         address,
-        "--cores",
-        "2",
     ]
 }
 
