@@ -17,11 +17,15 @@ def main() -> int:
     data = data_file(options.target / "bench-data", options.gib << 30)
     torrent = data.with_suffix(f".cold-{options.piece_kib}k.torrent")
     program = options.target / "release" / "ringseed"
-    subprocess.run(
+    torrent.unlink(missing_ok=True)  # `create` replaces nothing
+    made = subprocess.run(
         [program, "create", data, "-o", torrent, "--v1", "--piece-length",
          str(options.piece_kib << 10), "--private"],
-        check=True, capture_output=True,
+        capture_output=True, text=True,
     )  # fmt: skip
+    if made.returncode != 0:
+        print(made.stderr.strip(), file=sys.stderr)
+        return 1
     shown = subprocess.run([program, "show", torrent], check=True, capture_output=True, text=True)
     info_hash = next(word for word in shown.stdout.split() if len(word) == 40)
     content = seeders.Content(
