@@ -13,6 +13,10 @@ pub const SQ_ENTRIES: u32 = 2_048;
 /// It is also the most that Linux gives.
 pub const CQ_ENTRIES: u32 = 65_536;
 
+/// Completion entries that are enough where memory is scarce: 64 KiB. The kernel keeps what does
+/// not fit until the next enter.
+pub const CQ_ENTRIES_MIN: u32 = 4_096;
+
 /// Provided receive buffers: a seeder's input is frames of 5 to 17 bytes that are parsed within a
 /// turn, so this many serve as many sockets that are readable at once.
 pub const RECEIVE_BUFFERS: u16 = 4_096;

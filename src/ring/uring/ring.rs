@@ -8,7 +8,7 @@ use io_uring::register::Restriction;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
-use crate::limits::IO_WORKERS;
+use crate::limits::{CQ_ENTRIES_MIN, IO_WORKERS};
 use crate::plan::{Host, StartError, explain};
 use crate::{KernelError, UringOptions};
 
@@ -193,17 +193,34 @@ enum SqArray {
     Present,
 }
 
-/// All flags, or without the one that is newest.
+/// With all flags and the whole completion queue, or with what the system gives. The kernel wants
+/// the queue's memory in one stretch, which a machine whose memory is full of page cache (a
+/// seeder's always is) cannot have at every moment: then half of it, and half again.
 fn build(options: &UringOptions) -> std::io::Result<IoUring> {
-    match build_with(options, SqArray::Absent) {
+    let mut cq_entries = options.cq_entries;
+    loop {
+        match build_flagged(options, cq_entries) {
+            Err(error)
+                if error.raw_os_error() == Some(libc::ENOMEM) && cq_entries > CQ_ENTRIES_MIN =>
+            {
+                cq_entries /= 2;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// All flags, or without the one that is newest.
+fn build_flagged(options: &UringOptions, cq_entries: u32) -> std::io::Result<IoUring> {
+    match build_with(options, cq_entries, SqArray::Absent) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            build_with(options, SqArray::Present)
+            build_with(options, cq_entries, SqArray::Present)
         }
         result => result,
     }
 }
 
-fn build_with(options: &UringOptions, array: SqArray) -> std::io::Result<IoUring> {
+fn build_with(options: &UringOptions, cq_entries: u32, array: SqArray) -> std::io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
         .setup_single_issuer()
@@ -211,7 +228,7 @@ fn build_with(options: &UringOptions, array: SqArray) -> std::io::Result<IoUring
         .setup_taskrun_flag()
         .setup_submit_all()
         .setup_clamp()
-        .setup_cqsize(options.cq_entries)
+        .setup_cqsize(cq_entries)
         .setup_r_disabled()
         .dontfork();
     if array == SqArray::Absent {
