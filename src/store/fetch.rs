@@ -1,14 +1,16 @@
 //! Bringing runs into the page cache: what to ask the kernel next, and who waits for what. Pure.
 //!
 //! One fetch serves all who wait for the same pages. Its protocol was learnt the hard way:
-//! readahead asks for the pages; a read of one byte at the end of each step waits for them; then
-//! residency is asked *again*, because only that answer means fetched (partly resident runs under
-//! memory pressure were incomplete nearly every time without it). After two tries that did not
-//! stay, the run is read and dropped: its errno is the verdict, since one-byte reads succeed
-//! beside a bad page for ever.
+//! readahead asks for the pages; a read of one byte at the last missing page of each step waits
+//! for them; then residency is asked *again*, because only that answer means fetched (partly
+//! resident runs under memory pressure were incomplete nearly every time without it). After two
+//! tries that did not stay, the run is read and dropped: its errno is the verdict, since one-byte
+//! reads succeed beside a bad page for ever.
 //!
 //! **Invariant:** every accepted `want` is answered by exactly as many [`Finished`] that name the
 //! waiter as `want` returned.
+
+mod missing;
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -20,14 +22,18 @@ use ringseed_meta::Instant;
 use ringseed_ring::{File, Residency, Run};
 use smallvec::SmallVec;
 
+pub use missing::last_missing;
+
 use super::files::FileKey;
 use super::flights::Flights;
 
 pub mod limits {
     //! Bounds of fetching, per worker.
 
-    /// Bytes. One readahead step: longer ones are cut silently at the device's limit (128 KiB on FUSE).
-    pub const STEP_BYTES: u32 = 128 * 1024;
+    /// Bytes from one touch (a read of one byte) to the next. The kernel reads a run in bios that end
+    /// where extents, folios and the device's limits say, and that come back in any order; touching
+    /// only the end of each 128 KiB left pages behind that were still being read, one fetch in ten.
+    pub const TOUCH_BYTES: u32 = 16 * 1024;
     /// Bytes. Pages are tracked in windows of this size: one block, so that a random request
     /// fetches nothing that was not asked for.
     pub const WINDOW_BYTES: u64 = 16 * 1024;
@@ -142,6 +148,8 @@ struct Fetch {
     tries: u8,
     /// The system would not say whether it is resident.
     is_unknown: bool,
+    /// Where a byte is read to wait for this try's pages; empty: at the end of each step.
+    touches: SmallVec<[u64; 4]>,
     /// The first fault met by a step of this try.
     fault: Option<Verdict>,
     waiters: SmallVec<[Waiter; 4]>,
@@ -265,6 +273,7 @@ impl Fetches {
             stage: Stage::Queued,
             tries: 0,
             is_unknown: false,
+            touches: SmallVec::new(),
             fault: None,
             waiters: SmallVec::from_slice(&[waiter]),
         };
@@ -299,6 +308,16 @@ impl Fetches {
             fetch.stage = Stage::ReadingAhead;
             steps.push(Step::ReadAhead { fetch: id, run: fetch.run });
             self.queued.pop_front();
+        }
+    }
+
+    /// Before a fetch's readahead: where it will have to read a byte ([`last_missing`]).
+    pub fn touch_at(&mut self, id: FetchId, touches: SmallVec<[u64; 4]>) {
+        if let Some(slot) = self.slots.get_mut(id.index as usize)
+            && slot.generation == id.generation
+            && let Some(fetch) = slot.fetch.as_mut()
+        {
+            fetch.touches = touches;
         }
     }
 
@@ -411,18 +430,19 @@ fn advance(
     }
 }
 
-/// Reads one byte at the end of each readahead step, which waits for its last page.
+/// Reads one byte of each page that must be waited for.
 fn touch(fetch: &mut Fetch, id: FetchId, steps: &mut Vec<Step>) {
     let run = fetch.run;
-    let mut touches = 0;
-    let mut at = 0;
-    while at < run.length {
-        at = run.length.min(at + limits::STEP_BYTES);
-        let offset = run.offset + u64::from(at) - 1;
-        steps.push(Step::ReadByte { fetch: id, file: run.file, offset });
-        touches += 1;
+    let mut touches = std::mem::take(&mut fetch.touches);
+    if touches.is_empty() {
+        touches = missing::last_missing(run, |_| Residency::Unknown);
     }
-    fetch.stage = Stage::Touching(touches);
+    fetch.stage = Stage::Touching(touches.len() as u32);
+    steps.extend(touches.iter().map(|&offset| Step::ReadByte {
+        fetch: id,
+        file: run.file,
+        offset,
+    }));
 }
 
 fn touched(

@@ -14,7 +14,7 @@ use super::token::{Errand, INDEX_MAX};
 use super::{Stopping, Worker, closing::How};
 use crate::store::catalog::TorrentState;
 use crate::store::content::Content;
-use crate::store::fetch::{FetchId, Finished, Step, StepOutcome, Verdict, Waiter};
+use crate::store::fetch::{FetchId, Finished, Step, StepOutcome, Verdict, Waiter, last_missing};
 use crate::store::files::{self, FileKey, Found};
 
 /// How long content stays loaded after its last peer left.
@@ -271,6 +271,8 @@ impl<K: Kernel> Worker<K> {
                     self.skip_step(step, now, steps);
                 }
                 Step::ReadAhead { fetch, run } => {
+                    let touches = last_missing(run, |page| self.kernel.residency(page));
+                    self.fetches.touch_at(fetch, touches);
                     self.push(Op::ReadAhead { run }, Errand::ReadAhead(fetch));
                 }
                 Step::ReadByte { fetch, file, offset } => {
