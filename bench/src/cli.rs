@@ -1,5 +1,6 @@
 //! Flags into a plan; no more.
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -147,10 +148,11 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         let Command::Flood(flood) = self.command;
         let report = run(&flood.plan()?)?;
+        let mut out = std::io::stdout();
         if flood.json {
-            println!("{}", report.to_json());
+            writeln!(out, "{}", report.to_json())?;
         } else {
-            println!("{report}");
+            writeln!(out, "{report}")?;
         }
         Ok(())
     }

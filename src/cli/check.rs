@@ -47,15 +47,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn print(metainfo: &Metainfo, verified: &Verified) {
     let (good, all) = (verified.have.count(), verified.have.piece_count());
-    println!("{}: {good} of {all} pieces are good", Printable(metainfo.name()));
+    say!("{}: {good} of {all} pieces are good", Printable(metainfo.name()));
     for fault in &verified.faults {
-        println!("{}", Printable(&fault.to_string()));
+        say!("{}", Printable(&fault.to_string()));
     }
     let bad = verified.bad_pieces();
     if bad.is_empty() {
         return;
     }
-    println!("Bad pieces: {}", Pieces(&bad));
+    say!("Bad pieces: {}", Pieces(&bad));
     let geometry = metainfo.geometry();
     for file in geometry.files().filter(|file| file.kind == FileKind::Content) {
         let pieces = geometry.pieces_of(file.index);
@@ -65,7 +65,7 @@ fn print(metainfo: &Metainfo, verified: &Verified) {
             .filter(|range| !range.is_empty())
             .collect();
         if !of_file.is_empty() {
-            println!("  {}: {}", Printable(file.path), Pieces(&of_file));
+            say!("  {}: {}", Printable(file.path), Pieces(&of_file));
         }
     }
 }

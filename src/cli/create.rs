@@ -151,13 +151,13 @@ fn write(output: &Path, torrent: &[u8], force: bool) -> std::io::Result<()> {
 
 fn print(created: &Created, output: &Path) {
     let metainfo = &created.metainfo;
-    println!("{:<10}{}", "Name", Printable(metainfo.name()));
+    say!("{:<10}{}", "Name", Printable(metainfo.name()));
     if let Some(hash) = metainfo.info_hash_v1() {
-        println!("{:<10}{hash}", "Infohash");
+        say!("{:<10}{hash}", "Infohash");
     }
     if let Some(hash) = metainfo.info_hash_v2() {
-        println!("{:<10}{hash}", "v2");
+        say!("{:<10}{hash}", "v2");
     }
-    println!("{:<10}{}", "Magnet", Magnet::of(metainfo));
-    println!("{:<10}{}", "Written", output.display());
+    say!("{:<10}{}", "Magnet", Magnet::of(metainfo));
+    say!("{:<10}{}", "Written", output.display());
 }

@@ -1,5 +1,13 @@
 //! The command line: flags and files into calls, no logic. One file a subcommand.
 
+/// Prints a line. A reader that went away (`ringseed show x | head`) is no reason to panic.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod check;
 mod create;
 mod progress;

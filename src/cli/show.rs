@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// One field a line, values in a column.
 fn line(name: &str, value: impl Display) {
-    println!("{name:<14}{value}");
+    say!("{name:<14}{value}");
 }
 
 /// A field that may be absent.
@@ -103,11 +103,11 @@ fn show_files(metainfo: &Metainfo) {
         1 => "1 file".into(),
         many => format!("{many} files"),
     };
-    println!("\n{count}{and_pads}:");
+    say!("\n{count}{and_pads}:");
     let width = files.clone().map(|file| file.length.to_string().len()).max().unwrap_or(0);
     for file in files {
         let arrow = if file.kind == FileKind::Symlink { " (symlink, ignored)" } else { "" };
-        println!("  {:>width$}  {}{arrow}", file.length, Printable(file.path));
+        say!("  {:>width$}  {}{arrow}", file.length, Printable(file.path));
     }
 }
 

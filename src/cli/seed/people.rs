@@ -1,6 +1,6 @@
 //! What `ringseed seed` prints for people: what is seeded and where, then one live line.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -84,11 +84,12 @@ impl Voice {
     }
 
     fn say(&self, text: &str) {
-        self.line.suspend(|| println!("{text}"));
+        // A reader that went away does not stop a seeder.
+        self.line.suspend(|| drop(writeln!(std::io::stdout(), "{text}")));
     }
 
     fn complain(&self, text: &str) {
-        self.line.suspend(|| eprintln!("{text}"));
+        self.line.suspend(|| drop(writeln!(std::io::stderr(), "{text}")));
     }
 
     fn torrent(&mut self, torrent: &TorrentReady) {
@@ -119,7 +120,7 @@ impl Voice {
             bar.set_style(style(HASHING));
             bar.set_message(what.clone());
             if !self.is_terminal {
-                println!("hashing {what}: {}", BinaryBytes(progress.total_bytes));
+                self.say(&format!("hashing {what}: {}", BinaryBytes(progress.total_bytes)));
             }
             self.hashing = Some((bar, what));
         }
@@ -150,7 +151,7 @@ impl Voice {
             self.line.set_message(text);
             self.line.tick();
         } else if changed && self.seconds.is_multiple_of(PLAIN_LINE_S) {
-            println!("{text}");
+            self.say(&text);
         }
         if self.seconds.is_multiple_of(PLAIN_LINE_S) {
             self.last = rate;
