@@ -17,7 +17,7 @@ use crate::clock::{Clock, Schedule, Stage};
 use crate::fault::Fault;
 use crate::frames;
 use crate::leecher::{Leecher, Need};
-use crate::limits::{CONNECTING_MAX, SCRATCH_BYTES, TURN_WAIT_MS};
+use crate::limits::{CONNECTING_MAX, OPS_A_CONNECTION, SCRATCH_BYTES, TURN_WAIT_MS};
 use crate::order::{Blocks, Order};
 use crate::tally::{self, Tally};
 use crate::target::Pieces;
@@ -140,11 +140,11 @@ impl Flood {
     pub fn new(
         core: Option<usize>,
         load: Arc<Load>,
-        numbers: impl Iterator<Item = u32>,
+        numbers: impl ExactSizeIterator<Item = u32>,
         clock: Clock,
         tell: Sender<Note>,
     ) -> Result<Flood, FloodError> {
-        let kernel = kernel_on(core)?;
+        let kernel = kernel_on(core, numbers.len() as u32)?;
         let connection = |number| {
             let blocks = Blocks::new(load.pieces.clone(), load.order, number, load.connections);
             let depth = load.depth as usize;
@@ -394,13 +394,17 @@ impl Flood {
     }
 }
 
-/// This thread's ring, after pinning the thread.
-fn kernel_on(core: Option<usize>) -> Result<UringKernel, FloodError> {
+/// The ring of a thread with so many connections, after pinning the thread.
+fn kernel_on(core: Option<usize>, connections: u32) -> Result<UringKernel, FloodError> {
     if let Some(core) = core {
         system::pin_thread(core).map_err(|source| FloodError::Pin { core, source })?;
     }
-    // No batch is spliced and nothing is received into provided buffers: the smallest of each.
+    // As large as the connections need; nothing is spliced, nor received into provided buffers.
+    let ops_max = (connections * OPS_A_CONNECTION).next_power_of_two();
     let options = UringOptions {
+        sq_entries: ops_max.min(ringseed_ring::limits::SQ_ENTRIES),
+        cq_entries: 2 * ops_max,
+        ops_max,
         pipe_bytes: 0,
         scratch_count: 1,
         receive_buffers: 1,

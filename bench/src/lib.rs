@@ -26,10 +26,13 @@ pub mod limits {
     /// Bytes of a frame other than a piece: the bitfield of 8 million pieces. Longer means that the
     /// stream is out of step.
     pub const FRAME_BYTES_MAX: u32 = 1 << 20;
+    /// Ops of a connection in flight: a poll for bytes, one for room, a close.
+    pub const OPS_A_CONNECTION: u32 = 3;
     /// Bytes read at once where they are looked at: a block.
     pub const SCRATCH_BYTES: usize = 16 << 10;
     /// Connections of a run. The ring has a bounded op table, and a source port a number of 16 bits.
     pub const CONNECTIONS_MAX: u32 = 10_000;
+    const _: () = assert!(CONNECTIONS_MAX * OPS_A_CONNECTION <= ringseed_ring::limits::OPS_MAX);
     /// Descriptors beside the connections': rings, pipes, /proc and the standard streams.
     pub const DESCRIPTORS_BESIDE: u64 = 64;
     /// Requests outstanding on a connection: a 1 GiB/s path of 32 ms.
