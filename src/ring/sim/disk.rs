@@ -40,9 +40,12 @@ struct Page {
     vouched_us: Option<u64>,
     /// When it was last asked for or sent.
     asked_us: Option<u64>,
+    /// When it was last evicted.
+    evicted_us: Option<u64>,
 }
 
-const ABSENT: Page = Page { presence: Presence::Missing, vouched_us: None, asked_us: None };
+const ABSENT: Page =
+    Page { presence: Presence::Missing, vouched_us: None, asked_us: None, evicted_us: None };
 
 /// What may be said of a page that is about to be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -360,6 +363,8 @@ impl Disk {
         let within = |moment: Option<u64>, us| moment.is_some_and(|then| now_us - then <= us);
         let vouched = within(page.vouched_us, VOUCHED_US);
         let asked = within(page.asked_us, ASKED_US);
+        // Evicted a moment ago, perhaps between two questions: that is what makes the send wait.
+        let evicted = within(page.evicted_us, VOUCHED_US);
         page.asked_us = Some(now_us);
         let (until_us, in_flight) = match page.presence {
             Presence::Resident => return Readiness::Ready,
@@ -372,8 +377,8 @@ impl Disk {
         };
         let why = match (unknown, vouched, in_flight) {
             (true, _, _) if asked => WaitsBecause::ResidencyUnknown,
-            (false, true, true) => WaitsBecause::InFlight,
-            (false, true, false) => WaitsBecause::EvictedAfterQuestion,
+            (false, true, true) if !evicted => WaitsBecause::InFlight,
+            (false, true, _) => WaitsBecause::EvictedAfterQuestion,
             _ => WaitsBecause::NotAsked,
         };
         Readiness::Waits { until_us, why }
@@ -393,13 +398,14 @@ impl Disk {
     }
 
     /// Drops pages from the cache. Pages being read stay, as in the kernel.
-    pub(crate) fn evict(&mut self, inode: usize, (first, end): (u64, u64)) -> u64 {
+    pub(crate) fn evict(&mut self, inode: usize, (first, end): (u64, u64), now_us: u64) -> u64 {
         let of = &mut self.inodes[inode];
         let end = end.min(of.pages.len() as u64);
         let mut evicted = 0;
         for page in of.pages.get_mut(first as usize..end as usize).unwrap_or_default() {
             if page.presence == Presence::Resident {
                 page.presence = Presence::Missing;
+                page.evicted_us = Some(now_us);
                 evicted += 1;
             }
         }

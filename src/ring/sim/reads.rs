@@ -93,7 +93,7 @@ impl State {
         let reordered = self.hits(Fault::DiskReordered);
         let random = if reordered { Some(&mut self.random) } else { None };
         let extents = self.disk.ask(inode, pages, self.now_us, random);
-        if reordered && extents.len() > 1 {
+        if reordered && !extents.is_empty() {
             self.coverage.meet(Fault::DiskReordered);
         }
         for (ready_us, extent) in extents {
@@ -233,7 +233,7 @@ impl State {
                 let pages = (first, self.random.between(first + 1, end));
                 if self.random.hits(500) {
                     // At once, or during the next enter.
-                    if self.disk.evict(inode, pages) > 0 {
+                    if self.disk.evict(inode, pages, self.now_us) > 0 {
                         self.coverage.meet(Fault::EvictedAfterQuestion);
                     }
                 } else {

@@ -330,7 +330,7 @@ impl State {
             Event::Open { op, path } => self.on_open(op, &path),
             Event::Connect { op, to } => self.on_connect(op, to),
             Event::Evict { inode, pages } => {
-                if self.disk.evict(inode, pages) > 0 {
+                if self.disk.evict(inode, pages, self.now_us) > 0 {
                     self.coverage.meet(Fault::EvictedAfterQuestion);
                 }
             }
@@ -348,7 +348,7 @@ impl State {
     /// The pages of a file vanish by memory pressure, now and then.
     fn on_evict_any(&mut self) {
         let pages = self.disk.some_pages(&mut self.random);
-        if pages.is_some_and(|(inode, pages)| self.disk.evict(inode, pages) > 0) {
+        if pages.is_some_and(|(inode, pages)| self.disk.evict(inode, pages, self.now_us) > 0) {
             self.coverage.meet(Fault::Evicted);
         }
         self.schedule_eviction();

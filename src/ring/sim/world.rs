@@ -97,7 +97,8 @@ impl World {
     pub fn evict(&self, path: &Path, offset: u64, length: u64) {
         let mut state = self.0.borrow_mut();
         if let Some(inode) = state.disk.inode_named(path) {
-            state.disk.evict(inode, pages_of(offset, length));
+            let now_us = state.now_us;
+            state.disk.evict(inode, pages_of(offset, length), now_us);
         }
     }
 

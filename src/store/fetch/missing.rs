@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn a_cold_run_is_waited_for_all_along_and_asked_once_a_stretch() {
         let mut asked = 0;
-        let ends = last_missing(run(100, 40_000), |_| {
+        let ends = last_missing(run(100, 300_000), |_| {
             asked += 1;
             Residency::Missing
         });

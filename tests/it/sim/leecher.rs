@@ -27,6 +27,10 @@ const THEIR_METADATA_ID: u8 = 1;
 /// Virtual time within which a peer that reads gets something, as long as requests wait.
 const ANSWER_US: u64 = 40_000_000;
 
+/// Virtual time within which a peer is unchoked, with six of them for one slot that goes on
+/// every ten seconds.
+const UNCHOKED_US: u64 = 90_000_000;
+
 /// Virtual time after which a leecher looks around though nothing came.
 const IDLE_US: u64 = 250_000;
 
@@ -417,11 +421,17 @@ impl Leecher {
             && !self.remote.was_lost_to_network()
     }
 
-    /// The request that has waited too long, if one has.
+    /// What it has waited for too long, if anything.
     pub(crate) fn neglected(&self, now_us: u64) -> Option<String> {
         let reads = self.manner.appetite >= 4096 && self.manner.pace_us < 50_000;
         if self.done || self.excused || !reads || self.remote.state() != RemoteState::Open {
             return None;
+        }
+        if !self.greeted && now_us > ANSWER_US {
+            return Some(format!("{} has no handshake", self.name));
+        }
+        if !self.unchoked && now_us > UNCHOKED_US {
+            return Some(format!("{} is not unchoked", self.name));
         }
         let waits = |asked: &&Asked| {
             !asked.optional && now_us > asked.since_us.max(self.progress_us) + ANSWER_US

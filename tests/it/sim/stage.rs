@@ -347,6 +347,12 @@ impl Stage {
                 wrong.push(format!("torrent {index} was paused for nothing: {}", paused.fault));
             }
         }
+        // Of pages in flight the worker knows by its own fetches, unless parts of a read overtake
+        // each other.
+        let in_flight = self.world.blocked().in_flight;
+        if in_flight > 0 && coverage.met(Fault::DiskReordered) == 0 {
+            wrong.push(format!("{in_flight} sends waited for pages in flight"));
+        }
         self.wrong.extend(wrong);
     }
 
