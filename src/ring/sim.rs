@@ -25,6 +25,7 @@ mod content;
 mod disk;
 mod faults;
 mod gifts;
+mod inode;
 mod network;
 mod ops;
 mod options;
@@ -44,8 +45,9 @@ use std::sync::atomic::Ordering;
 
 pub use connection::RemoteState;
 pub use content::Content;
-pub use disk::{DiskSpeed, Sends, WaitsBecause};
+pub use disk::{DiskSpeed, WaitsBecause};
 pub use faults::{Break, Coverage, Fault, Faults};
+pub use inode::Sends;
 pub use options::Options;
 pub use random::Random;
 pub use state::Blocked;

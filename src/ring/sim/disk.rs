@@ -5,47 +5,24 @@ use std::path::{Path, PathBuf};
 
 use super::content::Content;
 use super::faults::{Coverage, Fault, Faults};
+use super::inode::{ABSENT, Inode, PAGE_BYTES, Presence, Sends, pages_of};
 use super::random::Random;
 use crate::slab::Slab;
 use crate::{Failure, File, FileStat, Residency, Run};
 
-/// Bytes of a page of the page cache.
-pub(crate) const PAGE_BYTES: u64 = 4096;
 /// Files open at once: as a process may have.
 const FILES_MAX: u32 = 65_536;
 /// Pages that one read of the device brings at most (128 KiB).
 const EXTENT_PAGES: u64 = 32;
 /// The same when the parts come in any order: a file in pieces.
 const REORDERED_PAGES: u64 = 2;
-/// An answer of `residency` excuses a send for this long. A worker may remember a run for a
-/// moment, not for ever.
-pub(crate) const VOUCHED_US: u64 = 250_000;
+/// An answer of `residency` excuses a send for this long, or until the next enter (blocked sends
+/// make one turn long). A worker may remember a run for a moment, not for ever.
+const VOUCHED_US: u64 = 20_000;
+/// A page evicted within this time before a send may be why the send waits.
+const EVICTED_US: u64 = 250_000;
 /// A file whose residency is unknown may be sent from this long after it was read or sent.
 pub(crate) const ASKED_US: u64 = 1_100_000;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Presence {
-    Missing,
-    /// Being read; `residency` counts it as there.
-    Reading {
-        ready_us: u64,
-    },
-    Resident,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Page {
-    presence: Presence,
-    /// When `residency` last said that it is there.
-    vouched_us: Option<u64>,
-    /// When it was last asked for or sent.
-    asked_us: Option<u64>,
-    /// When it was last evicted.
-    evicted_us: Option<u64>,
-}
-
-const ABSENT: Page =
-    Page { presence: Presence::Missing, vouched_us: None, asked_us: None, evicted_us: None };
 
 /// What may be said of a page that is about to be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,33 +46,6 @@ pub enum WaitsBecause {
     InFlight,
     /// Residency of the file is unknown; it was asked for within the last second.
     ResidencyUnknown,
-}
-
-#[derive(Debug)]
-pub(crate) struct Inode {
-    pub(crate) content: Content,
-    pub(crate) size: u64,
-    modified_us: u64,
-    changed_us: u64,
-    links: u64,
-    pages: Vec<Page>,
-    residency_unknown: bool,
-    unreadable: bool,
-    bad_pages: BTreeSet<u64>,
-    /// It was changed in a way that a sender should notice.
-    pub(crate) faults: BTreeSet<Fault>,
-    /// Sends of its bytes that were begun.
-    pub(crate) sends: Sends,
-}
-
-/// When bytes of a file were sent. For a rule such as: within a second of a change nothing of the
-/// file is sent any more.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Sends {
-    /// The last send.
-    pub last_us: Option<u64>,
-    /// The first send after the file was cut, written, replaced or removed.
-    pub first_stale_us: Option<u64>,
 }
 
 /// Pages that the device reads together.
@@ -124,6 +74,8 @@ pub(crate) struct Disk {
     busy_until_us: u64,
     /// Pages read from the device since the start.
     pub(crate) pages_read: u64,
+    /// Times the kernel was entered.
+    pub(crate) enters: u64,
 }
 
 impl Disk {
@@ -135,6 +87,7 @@ impl Disk {
             handles: Slab::new(FILES_MAX),
             busy_until_us: 0,
             pages_read: 0,
+            enters: 0,
         }
     }
 
@@ -243,7 +196,10 @@ impl Disk {
         if pages.iter().any(|page| page.presence == Presence::Missing) {
             return Residency::Missing;
         }
-        pages.iter_mut().for_each(|page| page.vouched_us = Some(now_us));
+        for page in pages {
+            page.vouched_us = Some(now_us);
+            page.vouched_in = self.enters;
+        }
         Residency::Resident
     }
 
@@ -353,18 +309,28 @@ impl Disk {
         page.map_or(Presence::Missing, |page| page.presence)
     }
 
-    /// Whether a page may be sent without waiting; marks it as used.
-    pub(crate) fn readiness(&mut self, inode: usize, number: u64, now_us: u64) -> Readiness {
+    /// Whether a page may be sent without waiting; marks it as used. The send began at
+    /// `begun_us`, and may have waited for other pages since.
+    pub(crate) fn readiness(
+        &mut self,
+        inode: usize,
+        number: u64,
+        begun_us: u64,
+        now_us: u64,
+    ) -> Readiness {
         let seek_us = self.speed.seek_us + self.speed.page_us;
         let of = &mut self.inodes[inode];
         let unknown = of.residency_unknown;
         let bad = of.bad_pages.contains(&number);
         let Some(page) = of.pages.get_mut(number as usize) else { return Readiness::Ready };
-        let within = |moment: Option<u64>, us| moment.is_some_and(|then| now_us - then <= us);
-        let vouched = within(page.vouched_us, VOUCHED_US);
+        let within = |moment: Option<u64>, us| {
+            moment.is_some_and(|then| begun_us.saturating_sub(then) <= us)
+        };
+        let in_turn = page.vouched_us.is_some() && self.enters == page.vouched_in;
+        let vouched = in_turn || within(page.vouched_us, VOUCHED_US);
         let asked = within(page.asked_us, ASKED_US);
         // Evicted a moment ago, perhaps between two questions: that is what makes the send wait.
-        let evicted = within(page.evicted_us, VOUCHED_US);
+        let evicted = within(page.evicted_us, EVICTED_US);
         page.asked_us = Some(now_us);
         let (until_us, in_flight) = match page.presence {
             Presence::Resident => return Readiness::Ready,
@@ -420,76 +386,4 @@ impl Disk {
         let first = random.below(count);
         Some((inode, (first, first + random.between(1, count))))
     }
-}
-
-impl Inode {
-    /// Cuts or grows it. Bytes in flight beyond the new end read as zeros.
-    pub(crate) fn truncate(&mut self, size: u64, now_us: u64) {
-        self.size = size;
-        self.pages.resize(size.div_ceil(PAGE_BYTES) as usize, ABSENT);
-        (self.modified_us, self.changed_us) = (now_us, now_us);
-        self.faults.insert(Fault::FileTruncated);
-    }
-
-    /// Writes other content in place.
-    pub(crate) fn modify(&mut self, content: Content, now_us: u64) {
-        self.content = content;
-        let now_us = now_us.max(self.modified_us + 1);
-        (self.modified_us, self.changed_us) = (now_us, now_us);
-        self.faults.insert(Fault::FileModified);
-    }
-
-    /// Bytes of it are about to be sent.
-    pub(crate) fn note_send(&mut self, now_us: u64) {
-        self.sends.last_us = Some(now_us);
-        if !self.faults.is_empty() {
-            self.sends.first_stale_us.get_or_insert(now_us);
-        }
-    }
-
-    pub(crate) fn break_page(&mut self, number: u64) {
-        self.bad_pages.insert(number);
-        if let Some(page) = self.pages.get_mut(number as usize) {
-            page.presence = Presence::Missing;
-        }
-    }
-
-    pub(crate) fn hide_residency(&mut self) {
-        self.residency_unknown = true;
-    }
-
-    pub(crate) fn forbid(&mut self) {
-        self.unreadable = true;
-    }
-
-    /// All in the page cache, except pages that cannot be read.
-    pub(crate) fn warm(&mut self) {
-        for (number, page) in self.pages.iter_mut().enumerate() {
-            if !self.bad_pages.contains(&(number as u64)) {
-                page.presence = Presence::Resident;
-            }
-        }
-    }
-
-    /// None in the page cache.
-    pub(crate) fn cool(&mut self) {
-        for page in &mut self.pages {
-            if page.presence == Presence::Resident {
-                page.presence = Presence::Missing;
-            }
-        }
-    }
-
-    /// Appends the bytes from `offset` as a reference to the pages sees them now.
-    pub(crate) fn append_to(&self, offset: u64, length: usize, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.resize(start + length, 0);
-        let there = self.size.saturating_sub(offset).min(length as u64) as usize;
-        self.content.fill(offset, &mut out[start..start + there]);
-    }
-}
-
-/// The pages that hold a stretch: the first, and the one behind the last.
-pub(crate) fn pages_of(offset: u64, length: u64) -> (u64, u64) {
-    (offset / PAGE_BYTES, (offset + length).div_ceil(PAGE_BYTES))
 }

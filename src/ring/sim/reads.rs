@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::disk::{Extent, PAGE_BYTES, Presence, pages_of};
+use super::disk::Extent;
 use super::faults::Fault;
+use super::inode::{PAGE_BYTES, Presence, pages_of};
 use super::state::{Event, State};
 use crate::limits::READ_AHEAD_STEP_BYTES;
 use crate::{Failure, File, OpId, Outcome, Residency, Run};

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use super::connection::Segment;
-use super::disk::{PAGE_BYTES, Readiness};
+use super::disk::Readiness;
 use super::faults::{Break, Fault};
 use super::gifts::{self, Slot};
+use super::inode::PAGE_BYTES;
 use super::reads::{PendingRead, Purpose, Stretch};
 use super::state::State;
 use crate::limits::SMALL_RUN_BYTES;
@@ -27,6 +28,8 @@ struct Gathered {
     segments: Vec<Segment>,
     length: u64,
     slots: usize,
+    /// When the send began.
+    begun_us: u64,
     /// The run that could not be had.
     failed: Option<(Run, i32)>,
 }
@@ -56,7 +59,7 @@ impl State {
     /// As a real kernel is used: the bytes of the batch are written, then all is gathered in
     /// order, and only then may full chunks be given back.
     fn gather(&mut self, batch: &Batch) -> Gathered {
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered { begun_us: self.now_us, ..Gathered::default() };
         let mut waiting = self.write_bytes(batch).into_iter();
         for part in batch.remaining() {
             if gathered.slots >= self.options.pipe_slots || gathered.failed.is_some() {
@@ -113,7 +116,7 @@ impl State {
                 gathered.failed = Some((run, 0));
                 return;
             }
-            if !self.page_is_there(inode, offset / PAGE_BYTES) {
+            if !self.page_is_there(inode, offset / PAGE_BYTES, gathered.begun_us) {
                 gathered.failed = Some((run, libc::EIO));
                 return;
             }
@@ -133,8 +136,8 @@ impl State {
     }
 
     /// Waits for a page that is not there, on the caller's thread, as splice does. False: EIO.
-    fn page_is_there(&mut self, inode: usize, page: u64) -> bool {
-        match self.disk.readiness(inode, page, self.now_us) {
+    fn page_is_there(&mut self, inode: usize, page: u64, begun_us: u64) -> bool {
+        match self.disk.readiness(inode, page, begun_us, self.now_us) {
             Readiness::Ready => true,
             Readiness::Waits { until_us, why } => {
                 self.trace(|| format!("BLOCKED on page {page} of inode {inode}: {why:?}"));

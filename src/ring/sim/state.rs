@@ -124,7 +124,6 @@ pub(crate) struct State {
     pub(crate) violations: Vec<String>,
     /// A number that two runs of one seed have in common.
     pub(crate) fingerprint: u64,
-    pub(crate) enters: u64,
 }
 
 impl State {
@@ -154,7 +153,6 @@ impl State {
             blocked: Blocked::default(),
             violations: Vec::new(),
             fingerprint: options.seed,
-            enters: 0,
             options,
         };
         if state.options.faults.per_mille(Fault::Evicted) > 0 {
@@ -256,7 +254,7 @@ impl State {
 
     /// Waits as the contract says; virtual time passes.
     pub(crate) fn enter(&mut self, wait: Wait) {
-        self.enters += 1;
+        self.disk.enters += 1;
         self.check_buffers();
         self.interrupted = false;
         self.now_us += self.random.between(1, 4);

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::SimKernel;
 use super::connection::{Arrival, RemoteState};
 use super::content::Content;
-use super::disk::{Inode, PAGE_BYTES, Sends, pages_of};
 use super::faults::{Coverage, Fault};
+use super::inode::{Inode, PAGE_BYTES, Sends, pages_of};
 use super::options::Options;
 use super::state::{Blocked, Endpoint, Entry, Event, State};
 use crate::{FileStat, Socket};
@@ -249,7 +249,7 @@ impl World {
 
     /// Times the kernel was entered.
     pub fn enters(&self) -> u64 {
-        self.0.borrow().enters
+        self.0.borrow().disk.enters
     }
 
     /// Ops in flight, or finished and not taken.

@@ -57,9 +57,10 @@ pub(crate) struct Leecher {
     got: usize,
     greeted: bool,
     unchoked: bool,
+    was_unchoked: bool,
     has_pieces: bool,
     asked: Vec<Asked>,
-    /// When bytes last came.
+    /// When an answer last came.
     progress_us: u64,
     left: u32,
     next: (u32, u32),
@@ -93,6 +94,7 @@ impl Leecher {
             got: 0,
             greeted: false,
             unchoked: false,
+            was_unchoked: false,
             has_pieces: false,
             asked: Vec::new(),
             progress_us: world.now_us(),
@@ -108,7 +110,11 @@ impl Leecher {
         };
         // A slow reader is to come to an end, too.
         let most = if leecher.manner.appetite < 4096 { 20 } else { 200 };
-        leecher.left = leecher.random.of_any_size(most) as u32;
+        let patient = leecher.manner.depth == 1;
+        leecher.left = match patient {
+            true => leecher.random.between(1, most),
+            false => leecher.random.of_any_size(most),
+        } as u32;
         leecher.greet(model);
         leecher
     }
@@ -201,9 +207,6 @@ impl Leecher {
         }
         let bytes = self.remote.read_at_most(self.manner.appetite);
         self.got += bytes.len();
-        if !bytes.is_empty() {
-            self.progress_us = now_us;
-        }
         self.inbox.extend(bytes);
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut at = 0;
@@ -241,7 +244,7 @@ impl Leecher {
     ) {
         match kind {
             UNCHOKE => {
-                self.unchoked = true;
+                (self.unchoked, self.was_unchoked) = (true, true);
                 self.asked.iter_mut().for_each(|asked| asked.since_us = now_us);
             }
             CHOKE => {
@@ -260,8 +263,12 @@ impl Leecher {
                     wrong.push(format!("{}: a bitfield of {ones} pieces", self.name));
                 }
             }
-            PIECE => self.on_piece(body, model, wrong),
+            PIECE => {
+                self.progress_us = now_us;
+                self.on_piece(body, model, wrong);
+            }
             REJECT if self.manner.fast => {
+                self.progress_us = now_us;
                 let block = block_of(body);
                 self.answered(block, "reject", wrong);
             }
@@ -330,7 +337,7 @@ impl Leecher {
     /// Sends requests, repeats and cancels some.
     fn ask(&mut self, now_us: u64, model: &ModelTorrent) {
         let may = self.greeted && self.unchoked && !self.manner.hostile;
-        while may && self.asked.len() < self.manner.depth && self.left > 0 {
+        while may && self.owed() < self.manner.depth && self.left > 0 {
             let repeat = self.random.hits(self.manner.repeats_per_mille);
             let again = self.random.pick(&self.asked).filter(|_| repeat).map(|asked| asked.block);
             let block = again.unwrap_or_else(|| self.next_block(model));
@@ -341,6 +348,11 @@ impl Leecher {
                 self.cancel_one();
             }
         }
+    }
+
+    /// Requests in flight that must be answered.
+    fn owed(&self) -> usize {
+        self.asked.iter().filter(|asked| !asked.optional).count()
     }
 
     fn cancel_one(&mut self) {
@@ -430,7 +442,7 @@ impl Leecher {
         if !self.greeted && now_us > ANSWER_US {
             return Some(format!("{} has no handshake", self.name));
         }
-        if !self.unchoked && now_us > UNCHOKED_US {
+        if !self.was_unchoked && now_us > UNCHOKED_US {
             return Some(format!("{} is not unchoked", self.name));
         }
         let waits = |asked: &&Asked| {

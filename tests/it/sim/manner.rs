@@ -36,12 +36,14 @@ pub(crate) struct Manner {
 impl Manner {
     pub(crate) fn new(random: &mut Random) -> Manner {
         let never = usize::MAX;
+        // Some ask for one block at a time, for seconds: there is time for things to happen.
+        let patient = random.hits(250);
         Manner {
             fast: random.hits(700),
             extended: random.hits(500),
             pattern: [Pattern::Sequential, Pattern::RandomBlocks, Pattern::Odd]
                 [random.below(3) as usize],
-            depth: random.of_any_size(128) as usize,
+            depth: if patient { 1 } else { random.of_any_size(128) as usize },
             cancels_per_mille: if random.hits(300) { random.between(1, 300) as u16 } else { 0 },
             repeats_per_mille: if random.hits(300) { random.between(1, 200) as u16 } else { 0 },
             appetite: if random.hits(200) {
@@ -49,7 +51,7 @@ impl Manner {
             } else {
                 4096 + random.of_any_size(1 << 20) as usize
             },
-            pace_us: 500 + random.of_any_size(20_000),
+            pace_us: if patient { 40_000 } else { 500 + random.of_any_size(20_000) },
             stalls_after: if random.hits(100) { random.below(400_000) as usize } else { never },
             leaves_after: if random.hits(150) { random.below(400_000) as usize } else { never },
             hostile: random.hits(150),
