@@ -45,6 +45,14 @@ impl World {
         world
     }
 
+    /// The same and a file of 384 MiB.
+    pub(crate) fn with_large_folder() -> World {
+        let world = World::with_folder();
+        let mebibytes = (0..384_u64).flat_map(|number| noise(number + 1000, 1024 * 1024));
+        write(&world.content().join("huge.bin"), &mebibytes.collect::<Vec<u8>>());
+        world
+    }
+
     /// Three hundred files of a few kilobytes: most pieces hold parts of many.
     pub(crate) fn with_many_files() -> World {
         let world = World { folder: tempfile::tempdir().unwrap() };

@@ -2,7 +2,7 @@
 //! `scripts/test.sh interop` installs the clients.
 
 use std::net::{IpAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::arguments;
 use crate::clients::{From, Libtorrent, aria2, rqbit, transmission};
@@ -31,12 +31,17 @@ fn aria2_downloads(more: Vec<std::ffi::OsString>) {
     world.assert_downloaded(&folder);
 }
 
-fn transmission_downloads(more: Vec<std::ffi::OsString>) {
-    let world = World::with_folder();
+/// Seeds at an address where Transmission will look for it.
+fn seed_at_the_host(world: &World, more: Vec<std::ffi::OsString>) -> Seeder {
     let mut options = arguments![world.content(), "--state-dir", world.path("state")];
     options.extend(at_address(&address_of_the_host().to_string()));
     options.extend(more);
-    let seeder = Seeder::start(options);
+    Seeder::start(options)
+}
+
+fn transmission_downloads(more: Vec<std::ffi::OsString>) {
+    let world = World::with_folder();
+    let seeder = seed_at_the_host(&world, more);
     let folder = world.download_folder("transmission");
     let torrent = &seeder.torrent().torrent_file;
     transmission(&From::TorrentFile(torrent), &world.path("transmission"), &folder);
@@ -98,6 +103,31 @@ fn libtorrent_downloads_by_the_embedded_tracker() {
 #[test]
 fn libtorrent_downloads_copied_blocks() {
     libtorrent_downloads(arguments!["--zero-copy", "off"]);
+}
+
+#[test]
+fn aria2_transmission_libtorrent_and_rqbit_download_hundreds_of_megabytes() {
+    let world = World::with_large_folder();
+    let seeder = seed_at_the_host(&world, arguments![]);
+    let host = address_of_the_host().to_string();
+    let torrent = From::TorrentFile(&seeder.torrent().torrent_file);
+    type Download<'a> = &'a dyn Fn(&Path);
+    let clients: [(&str, Download<'_>); 4] = [
+        ("aria2", &|folder| aria2(&torrent, folder)),
+        ("transmission", &|folder| transmission(&torrent, &world.path("scratch"), folder)),
+        ("rqbit", &|folder| rqbit(&torrent, &[], folder)),
+        ("libtorrent/0", &|folder| {
+            let mut client = Libtorrent::new(torrent.clone(), &[]);
+            client.address = &host;
+            client.download(folder.parent().unwrap());
+        }),
+    ];
+    for (name, download) in clients {
+        let folder = world.download_folder(name);
+        download(&folder);
+        world.assert_downloaded(&folder);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }
 
 #[test]
