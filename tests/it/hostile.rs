@@ -177,6 +177,21 @@ fn peers_that_never_read_harm_nobody() {
 }
 
 #[test]
+fn a_peer_that_never_reads_cannot_hold_up_the_stop() {
+    let world = World::with_file(FILE_BYTES);
+    let seeder = Seeder::of(&world, arguments![]);
+    let hash = info_hash(seeder.torrent().info_hash_v1.as_ref().unwrap());
+    let mut peer = Peer::unchoked(seeder.address(), hash);
+    let blocks = piece_bytes(&seeder.torrent().torrent_file) as u32 / BLOCK_BYTES;
+    for number in 0..400 {
+        let piece = number / blocks % 8;
+        peer.send_request(piece, number % blocks * BLOCK_BYTES, BLOCK_BYTES).unwrap();
+    }
+    let (ended, took) = seeder.terminate();
+    assert_eq!(ended.code, Some(0), "after {took:?}: {ended:?}");
+}
+
+#[test]
 fn a_peer_that_sends_one_byte_a_second_harms_nobody() {
     beside_a_healthy_peer(arguments![], |target| {
         let (stop, stopped) = channel::<()>();
