@@ -21,8 +21,10 @@ const REORDERED_PAGES: u64 = 2;
 const VOUCHED_US: u64 = 20_000;
 /// A page evicted within this time before a send may be why the send waits.
 const EVICTED_US: u64 = 250_000;
-/// A file whose residency is unknown may be sent from this long after it was read or sent.
-pub(crate) const ASKED_US: u64 = 1_100_000;
+/// A file whose residency is unknown may be sent from this long after it was asked for or sent.
+/// Longer than the second that a worker may believe it: each look at a batch that waits renews
+/// its belief.
+const ASKED_US: u64 = 10_000_000;
 
 /// What may be said of a page that is about to be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

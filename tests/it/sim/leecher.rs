@@ -1,6 +1,8 @@
 //! Model leechers: each speaks the peer protocol by itself (nothing of `ringseed_wire` is used),
 //! keeps a model of what it may get, and compares every byte.
 
+mod claims;
+
 use std::collections::VecDeque;
 
 use ringseed_ring::sim::{Random, Remote, RemoteState, World};
@@ -23,16 +25,6 @@ const HASH_REJECT: u8 = 23;
 const METADATA_ID: u8 = 3;
 /// The id under which the seeder takes metadata requests.
 const THEIR_METADATA_ID: u8 = 1;
-
-/// Virtual time within which a peer that reads gets something, as long as requests wait.
-const ANSWER_US: u64 = 40_000_000;
-
-/// Virtual time within which a peer is unchoked, with six of them for one slot that goes on
-/// every ten seconds.
-const UNCHOKED_US: u64 = 90_000_000;
-
-/// Virtual time after which a leecher looks around though nothing came.
-const IDLE_US: u64 = 250_000;
 
 pub(crate) type Block = (u32, u32, u32);
 
@@ -69,6 +61,8 @@ pub(crate) struct Leecher {
     /// It does not act before.
     next_us: u64,
     pub(crate) done: bool,
+    /// When it left without warning.
+    left_us: Option<u64>,
     /// It left, stalled or broke rules: nothing is owed to it.
     pub(crate) excused: bool,
     pub(crate) blocks: u64,
@@ -78,12 +72,12 @@ impl Leecher {
     pub(crate) fn new(
         world: &World,
         remote: Remote,
-        (number, torrent): (usize, usize),
+        (number, torrent, crowd): (usize, usize, bool),
         model: &ModelTorrent,
         random: &mut Random,
     ) -> Leecher {
         let mut random = random.fork();
-        let manner = Manner::new(&mut random);
+        let manner = Manner::new(&mut random, crowd);
         let mut leecher = Leecher {
             name: format!("leecher {number} of torrent {torrent}"),
             remote,
@@ -104,14 +98,24 @@ impl Leecher {
             hash_requests: 0,
             next_us: world.now_us(),
             done: false,
+            left_us: None,
             excused: manner.hostile || manner.stalls_after != usize::MAX,
             blocks: 0,
             manner,
         };
         // A slow reader is to come to an end, too.
-        let most = if leecher.manner.appetite < 4096 { 20 } else { 200 };
-        let patient = leecher.manner.depth == 1;
-        leecher.left = match patient {
+        let most = match leecher.manner.appetite < 4096 {
+            true => 20,
+            false => {
+                if crowd {
+                    800
+                } else {
+                    200
+                }
+            }
+        };
+        let steady = leecher.manner.depth == 1 || leecher.manner.heavy;
+        leecher.left = match steady {
             true => leecher.random.between(1, most),
             false => leecher.random.of_any_size(most),
         } as u32;
@@ -188,7 +192,7 @@ impl Leecher {
         self.write();
         self.read(now_us, model, wrong);
         if self.got >= self.manner.leaves_after {
-            return self.leave();
+            return self.leave(now_us);
         }
         self.ask(now_us, model);
         self.end_if_over();
@@ -245,7 +249,9 @@ impl Leecher {
         match kind {
             UNCHOKE => {
                 (self.unchoked, self.was_unchoked) = (true, true);
-                self.asked.iter_mut().for_each(|asked| asked.since_us = now_us);
+                if !self.manner.fast {
+                    self.asked.iter_mut().for_each(|asked| asked.since_us = now_us);
+                }
             }
             CHOKE => {
                 self.unchoked = false;
@@ -394,11 +400,15 @@ impl Leecher {
         (piece, begin, length as u32)
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self, now_us: u64) {
+        self.left_us = Some(now_us);
         match self.random.below(3) {
             0 => self.remote.reset(),
             1 => self.remote.close(),
-            _ => self.remote.finish(),
+            _ => {
+                self.remote.finish();
+                self.remote.set_window(usize::MAX);
+            }
         }
         self.excused = true;
         self.done = true;
@@ -416,52 +426,6 @@ impl Leecher {
             self.remote.close();
             self.done = true;
         }
-    }
-
-    /// It leaves: the show is over.
-    pub(crate) fn hang_up(&mut self) {
-        if !self.done {
-            self.done = true;
-            self.remote.close();
-        }
-    }
-
-    /// The connection ended, and neither the leecher nor the network ended it.
-    pub(crate) fn was_dropped(&self) -> bool {
-        !self.excused
-            && self.remote.state() != RemoteState::Open
-            && !self.remote.was_lost_to_network()
-    }
-
-    /// What it has waited for too long, if anything.
-    pub(crate) fn neglected(&self, now_us: u64) -> Option<String> {
-        let reads = self.manner.appetite >= 4096 && self.manner.pace_us < 50_000;
-        if self.done || self.excused || !reads || self.remote.state() != RemoteState::Open {
-            return None;
-        }
-        if !self.greeted && now_us > ANSWER_US {
-            return Some(format!("{} has no handshake", self.name));
-        }
-        if !self.was_unchoked && now_us > UNCHOKED_US {
-            return Some(format!("{} is not unchoked", self.name));
-        }
-        let waits = |asked: &&Asked| {
-            !asked.optional && now_us > asked.since_us.max(self.progress_us) + ANSWER_US
-        };
-        let asked = self.asked.iter().filter(|_| self.unchoked).find(waits)?;
-        Some(format!("{}: {:?} has no answer since {} us", self.name, asked.block, asked.since_us))
-    }
-
-    /// When it wants to act next, if nothing happens before.
-    pub(crate) fn alarm_us(&self) -> u64 {
-        let reads = self.remote.unread() > 0 && self.got < self.manner.stalls_after;
-        let eager = reads || !self.unsent.is_empty();
-        self.next_us + if eager { 0 } else { IDLE_US }
-    }
-
-    /// Something is still owed to it.
-    pub(crate) fn waits(&self) -> bool {
-        !self.done && !self.excused
     }
 }
 

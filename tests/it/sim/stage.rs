@@ -69,6 +69,8 @@ struct Stage {
     /// When the next mishap comes.
     mishap_us: Option<u64>,
     paused: Vec<Paused>,
+    /// Many leechers want the same few slots.
+    crowd: bool,
     stopped: bool,
     trace: bool,
     turns: u64,
@@ -140,6 +142,7 @@ impl Stage {
             commands: Vec::new(),
             mishap_us: random.hits(500).then(|| random.of_any_size(1_500_000)),
             paused: Vec::new(),
+            crowd: slots != Slots::Unlimited && seed.is_multiple_of(2),
             stopped: false,
             trace: script.trace,
             turns: 0,
@@ -165,20 +168,28 @@ impl Stage {
         if self.random.hits(60) {
             self.mishap();
         }
-        for number in 0..self.random.between(1, 6) as usize {
+        let crowd = self.crowd;
+        for number in 0..self.random.between(if crowd { 4 } else { 1 }, 6) as usize {
             let torrent = self.random.below(self.torrents.len() as u64) as usize;
+            let torrent = if crowd { 0 } else { torrent };
             let from = std::net::SocketAddr::from(([10, 0, 1, 1], 1000 + number as u16));
             let remote = self.world.connect(from, listen).unwrap();
             let model = &self.torrents[torrent];
-            let leecher =
-                Leecher::new(&self.world, remote, (number, torrent), model, &mut self.random);
+            let leecher = Leecher::new(
+                &self.world,
+                remote,
+                (number, torrent, crowd),
+                model,
+                &mut self.random,
+            );
             self.leechers.push(leecher);
         }
     }
 
     fn show(&mut self) {
-        let stays =
-            |leecher: &Leecher, now_us| leecher.waits() || !leecher.done && now_us < STALL_US;
+        let stays = |leecher: &Leecher, now_us| {
+            leecher.waits() || leecher.lingers(now_us) || !leecher.done && now_us < STALL_US
+        };
         while self.world.now_us() < CURTAIN_US
             && self.leechers.iter().any(|leecher| stays(leecher, self.world.now_us()))
         {
