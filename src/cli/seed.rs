@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use ringseed_ring::ZeroCopy;
 use ringseed_sched::choke::Slots;
 
-use crate::service::{self, Ending, Options, limits};
+use crate::service::{self, Ending, Options, ServiceError, limits};
 
 /// Serves torrents, folders of them, or plain data to BitTorrent clients.
 ///
@@ -120,7 +120,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         voice.end();
         ending
     };
-    Ok(match ending? {
+    let ending = match ending {
+        Err(error @ ServiceError::NothingToSeed) => {
+            eprintln!("ringseed: {error}");
+            return Ok(ExitCode::from(1));
+        }
+        ending => ending?,
+    };
+    Ok(match ending {
         Ending::Clean => ExitCode::SUCCESS,
         Ending::DataFaults => ExitCode::from(1),
     })

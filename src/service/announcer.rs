@@ -41,13 +41,37 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use udp::UdpTrackers;
 
+/// The ports that we listen on, which may differ by family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ports {
+    /// Of IPv4.
+    pub v4: u16,
+    /// Of IPv6.
+    pub v6: u16,
+}
+
+impl From<u16> for Ports {
+    fn from(port: u16) -> Ports {
+        Ports { v4: port, v6: port }
+    }
+}
+
+impl Ports {
+    fn of(self, family: Family) -> u16 {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+}
+
 /// What all announces have in common.
 #[derive(Clone, Debug)]
 pub struct AnnouncerOptions {
     /// As in handshakes.
     pub peer_id: PeerId,
-    /// TCP port that peers reach us at.
-    pub port: u16,
+    /// TCP ports that peers reach us at.
+    pub ports: Ports,
     /// HTTP "User-Agent".
     pub user_agent: String,
     /// Peers to ask for. A seeder needs none: it is found.
@@ -63,10 +87,14 @@ pub struct AnnouncerOptions {
 
 impl AnnouncerOptions {
     /// The usual: both families, no peers wanted.
-    pub fn new(peer_id: PeerId, port: u16, user_agent: impl Into<String>) -> AnnouncerOptions {
+    pub fn new(
+        peer_id: PeerId,
+        ports: impl Into<Ports>,
+        user_agent: impl Into<String>,
+    ) -> AnnouncerOptions {
         AnnouncerOptions {
             peer_id,
-            port,
+            ports: ports.into(),
             user_agent: user_agent.into(),
             numwant: 0,
             families: vec![Family::V4, Family::V6],
@@ -187,7 +215,7 @@ struct Tools {
     http: HttpTrackers,
     udp: UdpTrackers,
     peer_id: PeerId,
-    port: u16,
+    ports: Ports,
     numwant: u32,
     /// Tells trackers that our announces from two families are one peer's (BEP 7, BEP 15).
     key: u32,
@@ -213,7 +241,7 @@ impl Announcer {
             http: HttpTrackers::new(http, Arc::clone(&names)),
             udp: UdpTrackers::new(Arc::clone(&names)),
             peer_id: options.peer_id,
-            port: options.port,
+            ports: options.ports,
             numwant: options.numwant,
             key: state.key(),
         });
@@ -382,7 +410,7 @@ impl Tools {
             key: Some(self.key),
             numwant: Some(numwant),
             tracker_id,
-            ..AnnounceRequest::new(announce.info_hash, self.peer_id, self.port)
+            ..AnnounceRequest::new(announce.info_hash, self.peer_id, self.ports.of(announce.family))
         }
     }
 

@@ -1,5 +1,6 @@
 //! The control loop: starts everything, answers the workers, counts, and stops in order.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,14 +11,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
 use super::fleet::{Fleet, FleetOptions};
-use super::jobs::{Done, Job, JobThread};
+use super::jobs::{Done, Job, JobThread, Jobs};
 use super::library::Known;
 use super::listen::Listeners;
 use super::origin;
 use super::state::StateFolder;
 use super::tracking::Tracking;
 use super::verifying::{Verdict, Verifier};
-use super::{Ending, Event, Options, Rate, ServiceError, TorrentReady};
+use super::{Ending, Event, Options, Rate, ServiceError, TorrentReady, limits};
 use crate::store::catalog::{Catalog, Entry, TorrentState};
 use crate::store::content::Content;
 use crate::worker::mailbox::{Command, Report};
@@ -44,10 +45,15 @@ pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending,
     };
     let state = Arc::new(StateFolder::open(state_dir)?);
     let listeners = listen_all(options, cores.len(), on_event)?;
-    let sources = origin::find(options, on_event);
+    let mut left_out = 0;
+    let mut counting = |event: Event| {
+        left_out += u64::from(matches!(event, Event::Error { .. }));
+        on_event(event);
+    };
+    let sources = origin::find(options, &mut counting);
     let needs_tracker = origin::needs_tracker(&sources, options);
     let tracking = Tracking::prepare(options, &listeners, needs_tracker)?;
-    let known = origin::gather(sources, options, &state, tracking.announce_url(), on_event)?;
+    let known = origin::gather(sources, options, &state, tracking.announce_url(), &mut counting)?;
     if known.is_empty() {
         return Err(ServiceError::NothingToSeed);
     }
@@ -68,16 +74,20 @@ pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending,
             listeners,
             ring_the_bell,
         )?;
-        let jobs = JobThread::start({
+        let start = |name: &str, jobs_max| {
             let done = done.clone();
-            move |answer| drop(done.blocking_send(answer))
-        });
-        let jobs = jobs.map_err(|source| ServiceError::System {
-            what: "cannot start the job thread",
-            source,
-        })?;
+            JobThread::start(name, jobs_max, move |answer| drop(done.blocking_send(answer)))
+                .map_err(|source| ServiceError::System { what: "cannot start a thread", source })
+        };
+        let jobs = Jobs {
+            loads: start("load", limits::LOADS_MAX)?,
+            hashes: start("hash", limits::HASH_JOBS_MAX)?,
+            waiting: VecDeque::new(),
+            trust: options.trust,
+        };
         let plan = fleet.plan().to_owned();
         let mut control = Control::new(fleet, jobs, state, known, tracking, peer_id);
+        control.count_left_out(left_out);
         let trackers = control.tracking.announce_url().map(str::to_owned).into_iter().collect();
         on_event(Event::Listening { addresses, trackers, plan });
         control.run(&notify, &mut answers, on_event).await
@@ -87,9 +97,7 @@ pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending,
 /// The control thread's knowledge.
 struct Control {
     fleet: Fleet,
-    jobs: JobThread,
-    /// Jobs that the job thread had no room for; bounded by what workers wait for.
-    waiting_jobs: Vec<Job>,
+    jobs: Jobs,
     state: Arc<StateFolder>,
     known: Vec<Known>,
     catalog: Arc<Catalog>,
@@ -97,6 +105,8 @@ struct Control {
     tracking: Tracking,
     verified: u64,
     failed: u64,
+    /// Of those, what was left out before anything was known of it.
+    left_out: u64,
     is_ready: bool,
     has_faults: bool,
     last_sent_bytes: u64,
@@ -106,7 +116,7 @@ struct Control {
 impl Control {
     fn new(
         fleet: Fleet,
-        jobs: JobThread,
+        jobs: Jobs,
         state: Arc<StateFolder>,
         known: Vec<Known>,
         mut tracking: Tracking,
@@ -127,7 +137,6 @@ impl Control {
         let mut control = Control {
             fleet,
             jobs,
-            waiting_jobs: Vec::new(),
             state,
             known,
             catalog: catalog.clone(),
@@ -135,6 +144,7 @@ impl Control {
             tracking,
             verified: 0,
             failed: 0,
+            left_out: 0,
             is_ready: false,
             has_faults: false,
             last_sent_bytes: 0,
@@ -158,7 +168,7 @@ impl Control {
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !self.has_nothing_to_seed() {
             tokio::select! {
-                () = notify.notified() => self.read_reports(on_event)?,
+                () = notify.notified() => self.read_reports(notify, on_event)?,
                 Some(done) = answers.recv() => self.on_done(done),
                 Some(verdict) = verifier.next() => self.on_verdict(verdict, on_event),
                 _ = second.tick() => self.on_second(on_event),
@@ -229,7 +239,8 @@ impl Control {
     }
 
     fn note_ready(&mut self, on_event: &mut dyn FnMut(Event)) {
-        if !self.is_ready && self.verified + self.failed == self.known.len() as u64 {
+        if !self.is_ready && self.verified + self.failed == self.known.len() as u64 + self.left_out
+        {
             self.is_ready = true;
             on_event(Event::Ready { seeding: self.verified, failed: self.failed });
         }
@@ -240,21 +251,23 @@ impl Control {
         self.is_ready && self.verified == 0
     }
 
-    fn read_reports(&mut self, on_event: &mut dyn FnMut(Event)) -> Result<(), ServiceError> {
-        while let Some((worker, report)) = self.fleet.next_report() {
+    fn read_reports(
+        &mut self,
+        notify: &Notify,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<(), ServiceError> {
+        for _ in 0..limits::REPORTS_AT_ONCE {
+            let Some((worker, report)) = self.fleet.next_report() else { return Ok(()) };
             match report {
                 Report::NeedContent(torrent) => self.need_content(torrent, worker),
                 Report::NeedHashes { connection, torrent, request } => {
-                    match self.contents.get(&torrent).and_then(Weak::upgrade) {
-                        Some(content) => {
-                            let job = Job::Hashes { content, request, worker, connection };
-                            self.push_job(job);
-                        }
-                        None => {
-                            let hashes = None;
-                            let answer = Command::Hashes { connection, request, hashes };
-                            self.fleet.tell(worker, answer);
-                        }
+                    let content = self.contents.get(&torrent).and_then(Weak::upgrade);
+                    let job =
+                        content.map(|content| Job::Hashes { content, request, worker, connection });
+                    if job.is_none_or(|job| self.jobs.hashes.push(job).is_err()) {
+                        // Too many are waiting, or nobody has the torrent: rejected.
+                        let answer = Command::Hashes { connection, request, hashes: None };
+                        self.fleet.tell(worker, answer);
                     }
                 }
                 Report::DataFault { torrent, file, fault } => {
@@ -273,6 +286,8 @@ impl Control {
                 Report::Died(error) => return Err(ServiceError::WorkerDied(error)),
             }
         }
+        // Signals and answers get their turn before the rest.
+        notify.notify_one();
         Ok(())
     }
 
@@ -301,18 +316,16 @@ impl Control {
             return self.fleet.tell(worker, Command::Content(torrent, Ok(content)));
         }
         let Some(entry) = self.catalog.entry(torrent).cloned() else { return };
-        self.push_job(Job::Load { entry, state: self.state.clone(), worker });
-    }
-
-    fn push_job(&mut self, job: Job) {
-        if let Err(job) = self.jobs.push(job) {
-            self.waiting_jobs.push(job);
-        }
+        let (state, trust) = (self.state.clone(), self.jobs.trust);
+        self.jobs.load(Job::Load { entry, state, trust, worker });
     }
 
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Loaded { entry, content, worker } => {
+                // Two workers may have asked at once: all of them share what came first.
+                let known = self.contents.get(&entry.id).and_then(Weak::upgrade);
+                let content = content.map(|content| known.unwrap_or(content));
                 if let Ok(content) = &content {
                     self.contents.insert(entry.id, Arc::downgrade(content));
                 }
@@ -322,15 +335,18 @@ impl Control {
                 self.fleet.tell(worker, Command::Hashes { connection, request, hashes });
             }
         }
-        while let Some(job) = self.waiting_jobs.pop() {
-            if let Err(job) = self.jobs.push(job) {
-                self.waiting_jobs.push(job);
-                break;
-            }
-        }
+        self.jobs.retry();
+    }
+
+    /// What was left out at the start counts as failed.
+    fn count_left_out(&mut self, left_out: u64) {
+        self.left_out = left_out;
+        self.failed += left_out;
+        self.has_faults |= left_out > 0;
     }
 
     fn on_second(&mut self, on_event: &mut dyn FnMut(Event)) {
+        self.fleet.flush();
         let totals = self.fleet.totals();
         let bytes_per_s = totals.block_bytes - self.last_sent_bytes;
         self.last_sent_bytes = totals.block_bytes;
@@ -364,7 +380,7 @@ impl Control {
         let mut given_up = None;
         while !self.fleet.has_stopped() || given_up.is_none() {
             tokio::select! {
-                () = notify.notified() => self.read_reports(on_event)?,
+                () = notify.notified() => self.read_reports(notify, on_event)?,
                 Some(_) = answers.recv() => {}
                 left = &mut trackers, if given_up.is_none() => given_up = Some(left),
                 () = tokio::time::sleep_until(deadline) => break,
@@ -375,7 +391,7 @@ impl Control {
         let deadline = tokio::time::Instant::now() + CUT_PATIENCE;
         while !self.fleet.has_stopped() {
             tokio::select! {
-                () = notify.notified() => self.read_reports(on_event)?,
+                () = notify.notified() => self.read_reports(notify, on_event)?,
                 () = tokio::time::sleep_until(deadline) => break,
             }
         }
@@ -456,7 +472,12 @@ fn fleet_options(
         cores,
         peer_id,
         slots: options.slots,
-        ring: UringOptions { zero_copy: options.zero_copy, ..UringOptions::default() },
+        ring: UringOptions {
+            zero_copy: options.zero_copy,
+            // All connections may come to one worker: each receives, and may wait for its socket.
+            ops_max: connections_max.saturating_mul(2).saturating_add(limits::SPARE_OPS),
+            ..UringOptions::default()
+        },
         connections_max,
         connections_per_address_max: options.connections_per_address_max,
         unacknowledged_bytes_max: tcp_pages * system::page_bytes() as u64 / 2,

@@ -137,6 +137,11 @@ impl Fleet {
         }
     }
 
+    /// Hands over what did not fit a mailbox before.
+    pub(super) fn flush(&mut self) {
+        self.members.iter_mut().for_each(Member::flush);
+    }
+
     /// The next report of any worker.
     pub(super) fn next_report(&mut self) -> Option<(usize, Report)> {
         for (worker, member) in self.members.iter_mut().enumerate() {

@@ -1,6 +1,7 @@
 //! Work that may wait for a disk: loading content, hashing leaves for BEP 52, verifying data. Each
 //! kind has a thread and a bounded queue of its own, so that a long verification delays no peer.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -12,16 +13,17 @@ use ringseed_meta::merkle::{self, FileTree, Hash};
 use ringseed_meta::metainfo::Metainfo;
 use ringseed_wire::HashRequest;
 
+use super::library::read_torrent;
 use super::limits;
 use super::state::{Record, StateFolder};
 use crate::store::catalog::Entry;
 use crate::store::content::Content;
-use crate::worker::mailbox::ConnectionId;
+use crate::worker::mailbox::{ConnectionId, NoContent};
 
 /// What a job thread is asked to do.
 pub(super) enum Job {
     /// Reads a torrent's content for a worker.
-    Load { entry: Arc<Entry>, state: Arc<StateFolder>, worker: usize },
+    Load { entry: Arc<Entry>, state: Arc<StateFolder>, trust: bool, worker: usize },
     /// Answers a hash request (BEP 52).
     Hashes { content: Arc<Content>, request: HashRequest, worker: usize, connection: ConnectionId },
 }
@@ -30,7 +32,7 @@ pub(super) enum Job {
 pub(super) enum Done {
     Loaded {
         entry: Arc<Entry>,
-        content: Result<Arc<Content>, String>,
+        content: Result<Arc<Content>, NoContent>,
         worker: usize,
     },
     Hashes {
@@ -48,9 +50,13 @@ pub(super) struct JobThread {
 
 impl JobThread {
     /// `done` is called on the job thread.
-    pub(super) fn start(done: impl Fn(Done) + Send + 'static) -> std::io::Result<JobThread> {
-        let (jobs, queue) = bounded(limits::JOBS_MAX);
-        std::thread::Builder::new().name("jobs".into()).spawn(move || work(&queue, done))?;
+    pub(super) fn start(
+        name: &str,
+        jobs_max: usize,
+        done: impl Fn(Done) + Send + 'static,
+    ) -> std::io::Result<JobThread> {
+        let (jobs, queue) = bounded(jobs_max);
+        std::thread::Builder::new().name(name.into()).spawn(move || work(&queue, done))?;
         Ok(JobThread { jobs })
     }
 
@@ -63,12 +69,40 @@ impl JobThread {
     }
 }
 
+/// The job threads: one loads content, one answers hash requests, so that neither waits for the
+/// other.
+pub(super) struct Jobs {
+    pub(super) loads: JobThread,
+    pub(super) hashes: JobThread,
+    /// Loads that did not fit, oldest first; one for each torrent and worker at most.
+    pub(super) waiting: VecDeque<Job>,
+    /// Data is not compared with its last verification (`--trust`).
+    pub(super) trust: bool,
+}
+
+impl Jobs {
+    pub(super) fn load(&mut self, job: Job) {
+        self.waiting.push_back(job);
+        self.retry();
+    }
+
+    /// Hands on what waits, as far as there is room.
+    pub(super) fn retry(&mut self) {
+        while let Some(job) = self.waiting.pop_front() {
+            if let Err(job) = self.loads.push(job) {
+                self.waiting.push_front(job);
+                return;
+            }
+        }
+    }
+}
+
 fn work(queue: &Receiver<Job>, done: impl Fn(Done)) {
     let mut answers = Answers::default();
     while let Ok(job) = queue.recv() {
         done(match job {
-            Job::Load { entry, state, worker } => {
-                let content = load(&entry, &state);
+            Job::Load { entry, state, trust, worker } => {
+                let content = load(&entry, &state, trust);
                 Done::Loaded { entry, content, worker }
             }
             Job::Hashes { content, request, worker, connection } => {
@@ -79,17 +113,26 @@ fn work(queue: &Receiver<Job>, done: impl Fn(Done)) {
     }
 }
 
-/// Reads what a worker needs to serve a torrent.
-fn load(entry: &Entry, state: &StateFolder) -> Result<Arc<Content>, String> {
+/// Reads what a worker needs to serve a torrent. With `trust` its data is not compared with the
+/// last verification.
+fn load(entry: &Entry, state: &StateFolder, trust: bool) -> Result<Arc<Content>, NoContent> {
     let path = &entry.torrent_file;
-    let bytes = std::fs::read(path)
-        .map_err(|error| format!("cannot read '{}': {error}", path.display()))?;
-    let metainfo = Metainfo::parse(&bytes)
-        .map_err(|error| format!("cannot read '{}': {error}", path.display()))?;
+    let fault =
+        |error: String| NoContent::Fault(format!("cannot read '{}': {error}", path.display()));
+    let bytes = read_torrent(path).map_err(|error| match is_shortage(&error) {
+        true => NoContent::Shortage(format!("cannot read '{}': {error}", path.display())),
+        false => fault(error.to_string()),
+    })?;
+    let metainfo = Metainfo::parse(&bytes).map_err(|error| fault(error.to_string()))?;
     if !metainfo.swarms().eq(entry.swarms.iter().copied()) {
-        return Err(format!("'{}' is another torrent than it was at the start", path.display()));
+        return Err(fault("it is another torrent than it was at the start".into()));
     }
-    let record = entry.swarms.first().and_then(|info_hash| state.record(info_hash));
+    let record = match entry.swarms.first() {
+        Some(info_hash) if !trust => state.record(info_hash).map_err(|error| {
+            NoContent::Shortage(format!("cannot read the record of '{}': {error}", path.display()))
+        })?,
+        _ => None,
+    };
     let fits = |record: &Record| {
         record.root == entry.root.path() && record.stamps.len() == metainfo.geometry().file_count()
     };
@@ -97,10 +140,18 @@ fn load(entry: &Entry, state: &StateFolder) -> Result<Arc<Content>, String> {
     Ok(Arc::new(Content::new(entry.id, entry.root.clone(), metainfo, stamps)))
 }
 
+/// Out of descriptors or memory: it may work in a moment.
+fn is_shortage(error: &std::io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE))
+}
+
 /// The answers to recent hash requests.
 #[derive(Default)]
 struct Answers {
-    kept: std::collections::VecDeque<(HashRequest, Vec<Hash>)>,
+    kept: VecDeque<(HashRequest, Vec<Hash>)>,
 }
 
 impl Answers {

@@ -101,6 +101,16 @@ fn is_torrent(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("torrent"))
 }
 
+/// The bytes of a .torrent file, unless it is too long to be one.
+pub(super) fn read_torrent(path: &Path) -> io::Result<Vec<u8>> {
+    let limit = ringseed_meta::limits::TORRENT_FILE.bytes_max as u64;
+    let bytes = fs::metadata(path)?.len();
+    if bytes > limit {
+        return Err(io::Error::other(format!("it has {bytes} bytes; at most {limit} are read")));
+    }
+    fs::read(path)
+}
+
 /// Reads a .torrent file and compares its data with the last verification.
 pub fn read(
     torrent_file: &Path,
@@ -109,7 +119,7 @@ pub fn read(
     trust: bool,
 ) -> Result<(Known, Metainfo), SourceError> {
     let path = || torrent_file.to_owned();
-    let bytes = fs::read(torrent_file)
+    let bytes = read_torrent(torrent_file)
         .map_err(|source| SourceError::Unreadable { path: path(), source })?;
     let metainfo =
         Metainfo::parse(&bytes).map_err(|source| SourceError::Metainfo { path: path(), source })?;
@@ -126,7 +136,7 @@ pub fn read(
         content_bytes: metainfo.geometry().content_bytes(),
         is_verified: trust,
     };
-    if !trust && let Some(record) = state.record(&known.key()) {
+    if !trust && let Ok(Some(record)) = state.record(&known.key()) {
         known.is_verified = is_unchanged(&known, &metainfo, &record);
     }
     Ok((known, metainfo))

@@ -80,7 +80,7 @@ fn kept(path: &Path, state: &StateFolder) -> Option<Kept> {
     let source = state.source(path)?;
     let bytes = std::fs::read(state.torrent_file(&source.info_hash)).ok()?;
     let metainfo = Metainfo::parse(&bytes).ok()?;
-    let record = state.record(&source.info_hash)?;
+    let record = state.record(&source.info_hash).ok()??;
     let geometry = metainfo.geometry();
     let (stamps, faults) = survey(geometry, &record.root);
     let known = geometry.files().filter(|file| file.kind == FileKind::Content).count();

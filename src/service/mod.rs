@@ -28,8 +28,14 @@ pub mod limits {
     pub const CONNECTIONS_PER_ADDRESS_MAX: u32 = 256;
     /// Notices of trackers that wait to be told; more are dropped until the next second.
     pub const NOTICES_MAX: usize = 256;
-    /// Jobs that wait; a worker's report beyond it waits in the worker's mailbox.
-    pub const JOBS_MAX: usize = 4096;
+    /// Ops of a worker beside two for each connection: fetches, opens, accepts.
+    pub const SPARE_OPS: u32 = 16 * 1024;
+    /// Loads of content that wait for their thread; more wait in order before it.
+    pub const LOADS_MAX: usize = 4096;
+    /// Hash requests that wait for their thread, up to 64 MiB of hashing each; more are rejected.
+    pub const HASH_JOBS_MAX: usize = 128;
+    /// Reports of workers that are read before signals and answers get their turn.
+    pub const REPORTS_AT_ONCE: usize = 256;
     /// Answers to hash requests that are kept: leechers of one torrent ask for the same hashes.
     pub const HASH_ANSWERS_MAX: usize = 64;
     /// Leaves (16 KiB each) read for one hash request: 64 MiB. Clients ask for the leaves of one

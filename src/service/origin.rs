@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ringseed_meta::InfoHash;
 
-use super::library::{self, Known, Source, SourceError};
+use super::library::{self, Known, Source};
 use super::state::StateFolder;
 use super::{Event, Options, ServiceError};
 
@@ -45,16 +45,18 @@ pub(super) fn gather(
         match source {
             Source::Torrent { file, root } => torrents.push((file, root)),
             Source::Data(data) => {
-                let made =
-                    super::making::torrent_for(&data, options, state, announce_url, on_event)?;
-                torrents.push(made);
+                match super::making::torrent_for(&data, options, state, announce_url, on_event) {
+                    Ok(made) => torrents.push(made),
+                    Err(error @ ServiceError::Create { .. }) => tell(&error, data, on_event),
+                    Err(error) => return Err(error),
+                }
             }
         }
     }
     Ok(unique(read_all(&torrents, state, options.trust, on_event), on_event))
 }
 
-fn tell(error: &SourceError, file: PathBuf, on_event: &mut dyn FnMut(Event)) {
+fn tell(error: &impl std::fmt::Display, file: PathBuf, on_event: &mut dyn FnMut(Event)) {
     let message = error.to_string();
     on_event(Event::Error { torrent: None, file: Some(file), message });
 }

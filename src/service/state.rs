@@ -114,9 +114,14 @@ impl StateFolder {
         self.path.join(format!("records/{info_hash}.record"))
     }
 
-    /// What is recorded of the last verification; nothing when there is no readable record.
-    pub fn record(&self, info_hash: &InfoHash) -> Option<Record> {
-        parse_record(&read(&self.record_file(info_hash))?)
+    /// What is recorded of the last verification; nothing when there is no record, or none that
+    /// can be understood.
+    ///
+    /// # Errors
+    /// The record is there and cannot be read (out of descriptors, a disk error).
+    pub fn record(&self, info_hash: &InfoHash) -> io::Result<Option<Record>> {
+        let bytes = read(&self.record_file(info_hash))?;
+        Ok(bytes.and_then(|bytes| parse_record(&bytes)))
     }
 
     pub fn write_record(&self, info_hash: &InfoHash, record: &Record) -> Result<(), StateError> {
@@ -130,7 +135,7 @@ impl StateFolder {
 
     /// Which torrent was made for this path, which must be canonical.
     pub fn source(&self, path: &Path) -> Option<Source> {
-        let source = parse_source(&read(&self.source_file(path))?)?;
+        let source = parse_source(&read(&self.source_file(path)).ok()??)?;
         (source.path == path).then_some(source)
     }
 
@@ -144,12 +149,16 @@ impl StateFolder {
     }
 }
 
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let bytes = fs::metadata(path).ok()?.len();
-    if bytes > limits::RECORD_BYTES_MAX as u64 {
-        return None;
+/// The file's bytes; nothing when it is not there or longer than any of ours.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let meta = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        meta => meta?,
+    };
+    if meta.len() > limits::RECORD_BYTES_MAX as u64 {
+        return Ok(None);
     }
-    fs::read(path).ok()
+    fs::read(path).map(Some)
 }
 
 /// Writes beside the target and renames, so that a reader finds the old file or the new one.
@@ -259,8 +268,8 @@ mod tests {
         assert_eq!(state.source(Path::new("/srv/b")), None);
         let path = state.write_torrent(&InfoHash([7; 20]), b"d4:infode1:xi1ee").unwrap();
         assert_eq!(fs::read(path).unwrap(), b"d4:infode1:xi1ee");
-        assert_eq!(state.record(&InfoHash([7; 20])), None);
+        assert_eq!(state.record(&InfoHash([7; 20])).unwrap(), None);
         state.write_record(&InfoHash([7; 20]), &record()).unwrap();
-        assert_eq!(state.record(&InfoHash([7; 20])), Some(record()));
+        assert_eq!(state.record(&InfoHash([7; 20])).unwrap(), Some(record()));
     }
 }

@@ -1,6 +1,6 @@
 //! Trackers: the embedded one, when it is needed, and announcing to all.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use ringseed_meta::{PeerId, TorrentId};
 use ringseed_sched::announce::Family;
 
 use super::announcer::{
-    Announcer, AnnouncerHandle, AnnouncerOptions, Notice, Owner, Subject, Totals,
+    Announcer, AnnouncerHandle, AnnouncerOptions, Notice, Owner, Ports, Subject, Totals,
 };
 use super::library::Known;
 use super::listen::Listeners;
@@ -21,7 +21,8 @@ pub(super) struct Tracking {
     announce_url: Option<String>,
     /// Named by `--tracker`.
     named: Vec<String>,
-    listen_port: u16,
+    /// The first port of each family that peers are accepted on.
+    ports: Ports,
     families: Vec<Family>,
     announcer: Option<AnnouncerHandle>,
     notices: Arc<Notices>,
@@ -81,7 +82,10 @@ impl Tracking {
             server: None,
             announce_url: None,
             named: options.trackers.clone(),
-            listen_port: addresses().next().map_or(0, |address| address.port()),
+            ports: Ports {
+                v4: port_of(addresses(), SocketAddr::is_ipv4),
+                v6: port_of(addresses(), SocketAddr::is_ipv6),
+            },
             families,
             announcer: None,
             notices: Arc::default(),
@@ -93,11 +97,18 @@ impl Tracking {
     }
 
     fn serve(&mut self, options: &Options) -> Result<(), ServiceError> {
-        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, limits::TRACKER_PORT));
-        let server = ringseed_tracker::Server::start(ringseed_tracker::Options {
-            http: vec![options.tracker_listen.unwrap_or(everywhere)],
-            ..ringseed_tracker::Options::default()
-        })?;
+        let start = |http: Vec<SocketAddr>| {
+            let rules = ringseed_tracker::Options::default();
+            ringseed_tracker::Server::start(ringseed_tracker::Options { http, ..rules })
+        };
+        let port = limits::TRACKER_PORT;
+        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let server = match options.tracker_listen {
+            Some(address) => start(vec![address])?,
+            // A host without IPv6 is no reason not to start.
+            None => start(vec![v4, v6]).or_else(|_| start(vec![v4]))?,
+        };
         if let Some(address) = server.http_addrs().first() {
             let host = options.announce_host.unwrap_or_else(|| public_host(*address));
             let address = SocketAddr::new(host, address.port());
@@ -133,7 +144,7 @@ impl Tracking {
     /// Begins to announce; must be called within the control thread's runtime.
     pub(super) fn start(&mut self, peer_id: PeerId, catalog: Arc<Catalog>) {
         let user_agent = concat!("ringseed/", env!("CARGO_PKG_VERSION"));
-        let mut options = AnnouncerOptions::new(peer_id, self.listen_port, user_agent);
+        let mut options = AnnouncerOptions::new(peer_id, self.ports, user_agent);
         options.families.clone_from(&self.families);
         let books = Books { catalog, notices: self.notices.clone() };
         let (announcer, handle) = Announcer::new(options, Arc::new(books));
@@ -178,17 +189,32 @@ impl Tracking {
     }
 }
 
+fn port_of(
+    mut addresses: impl Iterator<Item = SocketAddr>,
+    is_family: fn(&SocketAddr) -> bool,
+) -> u16 {
+    addresses.find(is_family).map_or(0, |address| address.port())
+}
+
 /// The host by which others reach a tracker that listens on `address`: that address, or when it
 /// listens on all, the source address of the default route.
 fn public_host(address: SocketAddr) -> IpAddr {
     if !address.ip().is_unspecified() {
         return address.ip();
     }
-    // Connecting a UDP socket sends nothing; the address is of a documentation net (RFC 5737).
-    let route = || {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
-        socket.local_addr()
+    // Connecting a UDP socket sends nothing; the addresses are of documentation nets (RFC 5737,
+    // RFC 3849).
+    let route = |from: IpAddr, to: IpAddr| {
+        let socket = UdpSocket::bind((from, 0)).ok()?;
+        socket.connect((to, 9)).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
     };
-    route().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
+    let far_v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    let v6 = || route(Ipv6Addr::UNSPECIFIED.into(), far_v6.into());
+    let v4 = || route(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
+    let found = if address.is_ipv6() { v6() } else { v4().or_else(v6) };
+    found.unwrap_or(match address {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    })
 }

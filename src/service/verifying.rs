@@ -71,7 +71,7 @@ fn verify(
 ) -> Verdict {
     let path = &torrent.torrent_file;
     let bad = |file, message| Verdict::Bad { index, file, message };
-    let metainfo = std::fs::read(path)
+    let metainfo = super::library::read_torrent(path)
         .map_err(|error| error.to_string())
         .and_then(|bytes| Metainfo::parse(&bytes).map_err(|error| error.to_string()));
     let metainfo = match metainfo {

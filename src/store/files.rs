@@ -13,10 +13,15 @@ pub mod limits {
     /// Open data files. Beyond it the least recently used one is closed, so 100,000 torrents of
     /// many files need no more descriptors than this.
     pub const OPEN_FILES_MAX: usize = 1024;
+    /// Files closed at a time when the process has no descriptor left.
+    pub const CLOSED_WHEN_SHORT: usize = 64;
 }
 
 /// How often an active file is looked at for changes.
 pub const STAT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A file that nobody looked at for so long is looked at before it is served again.
+const UNWATCHED: Duration = Duration::from_secs(1);
 
 /// A file of a torrent.
 pub type FileKey = (TorrentId, FileIndex);
@@ -44,10 +49,20 @@ pub struct OpenFile {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
     Open(File),
+    /// Open, but nobody looked at it for a while: to be compared with this before it is used.
+    Unwatched(File, FileStat),
     /// On its way; the waiter is noted.
     Waiting,
     /// The caller must open it now; the waiter is noted.
     MustOpen,
+}
+
+/// When an open file that nothing pins was last used.
+fn unpinned(state: &State) -> Option<(Instant, File)> {
+    match state {
+        State::Open(open) if open.pins == 0 => Some((open.last_used, open.file)),
+        _ => None,
+    }
 }
 
 /// What changed about a file.
@@ -110,7 +125,11 @@ impl OpenFiles {
         match self.states.get_mut(&key) {
             Some(State::Open(open)) => {
                 open.last_used = now;
-                Found::Open(open.file)
+                if now.since(open.last_looked) < UNWATCHED {
+                    return Found::Open(open.file);
+                }
+                open.last_looked = now;
+                Found::Unwatched(open.file, open.stat)
             }
             Some(State::Opening(waiters)) => {
                 if !waiters.contains(&waiter) {
@@ -169,16 +188,24 @@ impl OpenFiles {
         }
     }
 
-    /// A file to close because too many are open: the least recently used that nothing pins.
-    pub fn evict(&mut self) -> Option<File> {
+    /// Files that nothing pins, the least recently used first, at most a few: to be closed because
+    /// the process is short of descriptors.
+    pub fn evict_idle(&mut self) -> Vec<File> {
+        let mut idle: Vec<(Instant, File)> = self.states.values().filter_map(unpinned).collect();
+        idle.sort_unstable();
+        idle.truncate(limits::CLOSED_WHEN_SHORT);
+        idle.iter().for_each(|(_, file)| self.forget(*file));
+        idle.into_iter().map(|(_, file)| file).collect()
+    }
+
+    /// A file to close because too many are open: the least recently used that nothing pins, never
+    /// `newest`, whose waiters have not used it yet.
+    pub fn evict(&mut self, newest: File) -> Option<File> {
         if self.by_handle.len() <= limits::OPEN_FILES_MAX {
             return None;
         }
-        let open = |state: &State| match state {
-            State::Open(open) if open.pins == 0 => Some((open.last_used, open.file)),
-            _ => None,
-        };
-        let (_, file) = self.states.values().filter_map(open).min()?;
+        let others = self.states.values().filter_map(unpinned).filter(|(_, file)| *file != newest);
+        let (_, file) = others.min()?;
         self.forget(file);
         Some(file)
     }

@@ -9,7 +9,7 @@ use ringseed_meta::{FileIndex, Instant, TorrentId};
 use ringseed_ring::{Failure, File, FileStat, Kernel, Op, Outcome, Run};
 
 use super::connection::{Outgoing, Phase};
-use super::mailbox::{ConnectionId, Report};
+use super::mailbox::{ConnectionId, NoContent, Report};
 use super::token::{Errand, INDEX_MAX};
 use super::{Stopping, Worker, closing::How};
 use crate::store::catalog::TorrentState;
@@ -65,7 +65,7 @@ impl<K: Kernel> Worker<K> {
     pub(super) fn on_content(
         &mut self,
         torrent: TorrentId,
-        content: Result<Arc<Content>, String>,
+        content: Result<Arc<Content>, NoContent>,
         now: Instant,
     ) {
         let Some(Loaded::Waiting(waiting)) = self.contents.remove(&torrent) else { return };
@@ -75,7 +75,13 @@ impl<K: Kernel> Worker<K> {
                 for id in waiting {
                     self.close(id, How::Graceful);
                 }
-                self.pause_torrent(torrent, FileIndex(0), &why);
+                match why {
+                    NoContent::Shortage(why) => {
+                        self.close_idle_files();
+                        self.report(Report::AcceptFailed(why));
+                    }
+                    NoContent::Fault(why) => self.pause_torrent(torrent, FileIndex(0), &why),
+                }
                 return;
             }
         };
@@ -117,6 +123,13 @@ impl<K: Kernel> Worker<K> {
         });
     }
 
+    /// Descriptors are short: gives back some of files that nobody uses now.
+    pub(super) fn close_idle_files(&mut self) {
+        for file in self.files.evict_idle() {
+            self.push(Op::CloseFile { file }, Errand::Nothing);
+        }
+    }
+
     /// Descriptors may be free again: those who wait for a file try once more.
     pub(super) fn retry_opens(&mut self, now: Instant) {
         for waiter in std::mem::take(&mut self.short_of_files) {
@@ -135,6 +148,7 @@ impl<K: Kernel> Worker<K> {
         let key = (content.torrent, file);
         match self.files.use_file(key, id.waiter().0, now) {
             Found::Open(file) => Some(file),
+            Found::Unwatched(open, was) => self.looks_the_same(key, open, &was).then_some(open),
             Found::Waiting => None,
             Found::MustOpen => {
                 let place = self.open_place(key);
@@ -144,6 +158,18 @@ impl<K: Kernel> Worker<K> {
                 None
             }
         }
+    }
+
+    /// A file that nobody used for a while was not watched: looks at it before it is served.
+    fn looks_the_same(&mut self, key: FileKey, file: File, was: &FileStat) -> bool {
+        let fault = match self.kernel.stat(file) {
+            Ok(is) => files::change(was, &is).map(|change| change.to_string()),
+            Err(failure) => Some(format!("cannot be looked at: {failure}")),
+        };
+        if let Some(fault) = &fault {
+            self.pause_torrent(key.0, key.1, fault);
+        }
+        fault.is_none()
     }
 
     fn open_place(&mut self, key: FileKey) -> u32 {
@@ -170,7 +196,7 @@ impl<K: Kernel> Worker<K> {
                 if let Some(fault) = self.unlike_verified(key, &stat) {
                     self.pause_torrent(key.0, key.1, &fault);
                 }
-                while let Some(file) = self.files.evict() {
+                while let Some(file) = self.files.evict(file) {
                     self.push(Op::CloseFile { file }, Errand::Nothing);
                 }
                 waiting
@@ -213,12 +239,18 @@ impl<K: Kernel> Worker<K> {
             // ask again at the next tick, which closes nothing and pauses nothing.
             Failure::Os(errno) if is_shortage(errno) => {
                 self.short_of_files.extend(waiting);
+                self.close_idle_files();
                 self.report(Report::AcceptFailed(format!(
                     "cannot open a data file: {failure}; raise the limit of open files (ulimit -n)"
                 )));
                 return Vec::new();
             }
             Failure::Cancelled => return waiting,
+            Failure::Os(EXDEV) => {
+                "cannot be opened: a symbolic link leads out of the data folder; \
+                                   seed what it leads to, or name a --data folder above both"
+                    .to_owned()
+            }
             failure => format!("cannot be opened: {failure}"),
         };
         self.pause_torrent(torrent, file, &fault);
@@ -296,7 +328,9 @@ impl<K: Kernel> Worker<K> {
     pub(super) fn on_fetch_step(&mut self, fetch: FetchId, outcome: Outcome, now: Instant) {
         let outcome = match outcome {
             Outcome::Read { bytes } => StepOutcome::Read(bytes),
-            Outcome::Failed(Failure::Os(errno)) => StepOutcome::Failed(errno),
+            Outcome::Failed(Failure::Os(errno) | Failure::Run { errno, .. }) => {
+                StepOutcome::Failed(errno)
+            }
             Outcome::Failed(_) => StepOutcome::Failed(0),
             _ => StepOutcome::Done,
         };
@@ -388,10 +422,13 @@ impl<K: Kernel> Worker<K> {
     }
 }
 
-/// EMFILE, ENFILE, ENOMEM: it may work in a moment.
+const EXDEV: i32 = 18;
+
+/// EMFILE, ENFILE, ENOMEM, EAGAIN: it may work in a moment.
 fn is_shortage(errno: i32) -> bool {
+    const EAGAIN: i32 = 11;
     const ENOMEM: i32 = 12;
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
-    matches!(errno, ENOMEM | ENFILE | EMFILE)
+    matches!(errno, EAGAIN | ENOMEM | ENFILE | EMFILE)
 }

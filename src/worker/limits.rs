@@ -18,9 +18,10 @@ pub const UNACKNOWLEDGED_FLOOR_BYTES: u64 = 64 * 1024;
 /// Bytes that may arrive behind a handshake while the torrent's content is loaded: a bitfield
 /// of half a million pieces and the extended handshake; more closes the connection.
 pub const HELD_BYTES_MAX: usize = 80 * 1024;
-/// Bytes of control frames that wait for a batch. A peer that makes us answer without ever
+/// Bytes of control frames that wait for a batch: 1,024 rejects, and the answers to all hash
+/// requests that a peer may have under way, 16,437 bytes each. A peer that makes us answer without ever
 /// reading is closed here.
-pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
+pub const CONTROL_BYTES_MAX: usize = 64 * 1024 + HASH_REQUESTS_MAX as usize * 16_437;
 /// Pieces of metadata (16 KiB each, BEP 9) that a peer may have asked for and not got.
 pub const METADATA_REQUESTS_MAX: usize = 64;
 /// Hash requests (BEP 52) of one peer that wait or are being computed; more are rejected. A v2

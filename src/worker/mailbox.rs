@@ -29,13 +29,22 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
+/// Why a torrent's content could not be loaded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoContent {
+    /// Descriptors or memory ran out: those who wait may come again, nothing is wrong with it.
+    Shortage(String),
+    /// Its .torrent file is gone or broken.
+    Fault(String),
+}
+
 /// From the control thread to a worker.
 #[derive(Debug)]
 pub enum Command {
     /// Which torrents there are, from now on.
     Catalog(Arc<Catalog>),
-    /// The answer to [`Report::NeedContent`]; the text says why not.
-    Content(TorrentId, Result<Arc<Content>, String>),
+    /// The answer to [`Report::NeedContent`].
+    Content(TorrentId, Result<Arc<Content>, NoContent>),
     /// The answer to [`Report::NeedHashes`]: hashes in the order of BEP 52, or `None`: reject.
     Hashes { connection: ConnectionId, request: HashRequest, hashes: Option<Vec<[u8; 32]>> },
     /// Close every connection, files too, then report [`Report::Stopped`]. What is in a batch

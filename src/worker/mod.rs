@@ -243,17 +243,25 @@ impl<K: Kernel> Worker<K> {
         if busy {
             return Wait::No;
         }
-        let accept = self.listeners.iter().filter_map(|listener| listener.again_at).min();
+        let accept = match self.stopping {
+            Stopping::No => self.listeners.iter().filter_map(|listener| listener.again_at).min(),
+            Stopping::Draining | Stopping::Stopped => None,
+        };
         let deadline = self.deadlines.peek().map(|Reverse((at, ..))| *at);
         let tick = (self.occupied() > 0 || !self.unreported.is_empty()).then_some(self.next_tick);
         let next = [accept, deadline, tick].into_iter().flatten().min();
         Wait::AtMost(next.map_or(Duration::from_secs(60), |at| at.since(now)))
     }
 
-    /// Pushes an op; one that the kernel has no room for waits for the next turn.
+    /// Pushes an op; one that the kernel has no room for waits for the next turn. A close goes at
+    /// once, since it makes room, and ends what waits for the same socket.
     fn push(&mut self, op: Op, errand: Errand) {
         let token = errand.token();
-        if self.deferred.is_empty() {
+        if let Op::Close { socket, .. } = op {
+            self.deferred.retain(|(waiting, _)| socket_of(waiting) != Some(socket));
+        }
+        let is_urgent = matches!(op, Op::Close { .. } | Op::Send { .. });
+        if self.deferred.is_empty() || is_urgent {
             if let Err(op) = self.kernel.push(op, token) {
                 self.deferred.push_back((op, token));
             }
@@ -304,6 +312,7 @@ impl<K: Kernel> Worker<K> {
         if failure == Failure::Cancelled {
             return;
         }
+        self.close_idle_files();
         let listener = &mut self.listeners[place];
         listener.again_at = Some(now.after(ACCEPT_PAUSE));
         if !std::mem::replace(&mut listener.failing, true) {
@@ -385,5 +394,17 @@ impl<K: Kernel> Worker<K> {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         self.random
+    }
+}
+
+/// The socket that an op is for.
+fn socket_of(op: &Op) -> Option<Socket> {
+    match *op {
+        Op::Receive { socket }
+        | Op::Send { socket, .. }
+        | Op::PollWritable { socket }
+        | Op::PollReadable { socket }
+        | Op::Close { socket, .. } => Some(socket),
+        _ => None,
     }
 }

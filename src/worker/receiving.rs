@@ -117,12 +117,18 @@ impl<K: Kernel> Worker<K> {
     }
 
     fn on_interest(&mut self, connection: &mut Connection, interested: bool, now: Instant) {
+        // Saying it again changes nothing: neither a slot's turn nor a place in the queue.
+        if connection.counted_interest == interested {
+            return;
+        }
         let torrent = connection.content.as_ref().map(|content| content.torrent);
         if let Some(torrent) = torrent {
             self.note_interest(torrent, connection, interested);
         }
         if interested {
-            connection.choke_since = now;
+            if connection.peer.am_choking() {
+                connection.choke_since = now;
+            }
             self.offer_slot(connection, now);
         }
     }

@@ -1,6 +1,7 @@
 //! The outer loop of a worker's thread: the one place that reads its clock and enters its kernel.
 
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ringseed_meta::Instant;
@@ -36,7 +37,11 @@ pub fn run(
     let (mailbox, counters, notify) =
         (shared.mailbox.clone(), shared.counters.clone(), shared.notify.clone());
     let worker = Worker::new(kernel, listeners, options, shared);
-    if let Err(error) = turn_until_stopped(worker, &counters) {
+    // A bug that panics must not take a core away in silence.
+    let turns = AssertUnwindSafe(|| turn_until_stopped(worker, &counters));
+    let outcome = catch_unwind(turns)
+        .unwrap_or_else(|_| Err("it panicked (see above); this is a bug, please report it".into()));
+    if let Err(error) = outcome {
         tell(&mailbox, Report::Died(error));
         notify();
     }

@@ -61,7 +61,8 @@ impl Voice {
                 "torrents": rate.torrents, "disk_waits": rate.disk_waits,
             }),
             Event::Error { torrent, file, message } => json!({
-                "event": "error", "torrent": torrent, "file": file, "message": message,
+                "event": "error", "torrent": torrent, "message": message,
+                "file": file.as_ref().map(|path| path.to_string_lossy()),
             }),
             Event::PeerFault { peer, fault } if self.verbose => json!({
                 "event": "peer_fault", "peer": peer, "fault": fault,
@@ -82,6 +83,6 @@ fn describe(torrent: &TorrentReady) -> Value {
         "info_hash_v1": torrent.info_hash_v1.map(|hash| hash.to_string()),
         "info_hash_v2": torrent.info_hash_v2.map(|hash| hash.to_string()),
         "magnet": torrent.magnet,
-        "torrent_file": torrent.torrent_file,
+        "torrent_file": torrent.torrent_file.to_string_lossy(),
     })
 }

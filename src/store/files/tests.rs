@@ -38,9 +38,34 @@ fn the_least_recently_used_file_that_nothing_pins_is_closed() {
         files.opened(key(at as u32), *file, stat(), now);
     }
     files.pin(handles[0]);
-    assert_eq!(files.evict(), Some(handles[1]), "the oldest is pinned");
-    assert_eq!(files.evict(), None);
+    let newest = handles[limits::OPEN_FILES_MAX];
+    assert_eq!(files.evict(newest), Some(handles[1]), "the oldest is pinned");
+    assert_eq!(files.evict(newest), None);
     assert_eq!(files.key_of(handles[1]), None);
+}
+
+#[test]
+fn a_file_that_nobody_watched_is_compared_before_it_is_used() {
+    let mut files = OpenFiles::default();
+    files.use_file(key(0), 0, T0);
+    files.opened(key(0), test_files(1)[0], stat(), T0);
+    let later = T0.after(Duration::from_secs(60));
+    let found = files.use_file(key(0), 0, later);
+    assert_eq!(found, Found::Unwatched(test_files(1)[0], stat()));
+    assert_eq!(files.use_file(key(0), 0, later), Found::Open(test_files(1)[0]));
+}
+
+#[test]
+fn a_process_short_of_descriptors_gives_back_files_that_nothing_pins() {
+    let mut files = OpenFiles::default();
+    let handles = test_files(3);
+    for (at, file) in handles.iter().enumerate() {
+        files.use_file(key(at as u32), 0, T0);
+        files.opened(key(at as u32), *file, stat(), T0);
+    }
+    files.pin(handles[1]);
+    assert_eq!(files.evict_idle(), [handles[0], handles[2]]);
+    assert_eq!(files.len(), 1);
 }
 
 #[test]
