@@ -205,6 +205,49 @@ fn trust_skips_the_verification() {
 }
 
 #[test]
+fn trust_compares_nothing_with_an_old_verification() {
+    let world = World::with_file(1_000_000);
+    let first = Seeder::of(&world, arguments![]);
+    let torrent_file = first.torrent().torrent_file.clone();
+    first.terminate();
+    change_a_byte(&world, false);
+    let mut options = again(&world, &torrent_file);
+    options.extend(arguments!["--trust"]);
+    let second = Seeder::start(options);
+    download(&second, &world);
+}
+
+#[test]
+fn a_file_changed_while_nobody_used_it_is_not_served() {
+    let world = World::with_file(1_000_000);
+    let seeder = Seeder::of(&world, arguments![]);
+    let mut peer = Peer::unchoked(
+        seeder.address(),
+        info_hash(seeder.torrent().info_hash_v1.as_ref().unwrap()),
+    );
+    assert!(matches!(peer.ask(0, 0, 16_384), Answer::Block(_)));
+    // Long enough for the seeder to stop watching the file, which stays open.
+    for _ in 0..4 {
+        seeder.event("rate", SOON).expect("a rate event comes");
+    }
+    change_a_byte(&world, false);
+    assert!(!matches!(peer.ask(0, 0, 16_384), Answer::Block(_)), "it was served unseen");
+    let error = seeder.event("error", SOON).expect("an error event");
+    assert!(error["file"].as_str().unwrap().contains("content"), "{error}");
+}
+
+#[test]
+fn a_path_that_cannot_be_read_leaves_the_others_to_be_seeded() {
+    let world = World::with_file(1_000_000);
+    let mut options = arguments![world.path("nowhere"), world.content()];
+    options.extend(on_loopback(&world));
+    let seeder = Seeder::start(options);
+    download(&seeder, &world);
+    let (ended, _) = seeder.terminate();
+    assert_eq!(ended.code, Some(1), "something was left out: {ended:?}");
+}
+
+#[test]
 fn a_folder_of_torrents_is_seeded() {
     let world = World::with_file(1);
     let mut hashes = Vec::new();
