@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use ringseed_meta::{PeerId, TorrentId};
-use ringseed_ring::{Directory, UringOptions, system};
+use ringseed_ring::Directory;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
-use super::fleet::{Fleet, FleetOptions};
+use super::fleet::Fleet;
 use super::jobs::{Done, Job, JobThread, Jobs};
 use super::library::Known;
-use super::listen::Listeners;
 use super::origin;
+use super::starting::{choose_cores, fleet_options, listen_all, new_peer_id, raise_descriptors};
 use super::state::StateFolder;
 use super::tracking::Tracking;
 use super::verifying::{Verdict, Verifier};
@@ -29,16 +29,16 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long after that workers may take to close.
 const CUT_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Between two errors about a shortage of descriptors or memory.
+const SHORTAGE_PAUSE: Duration = Duration::from_secs(10);
+
 /// Answers of job threads that wait to be read.
 const DONE_MAX: usize = 1024;
-
-/// Descriptors beside those of connections: data files, rings, trackers.
-const SPARE_DESCRIPTORS: u64 = 4096;
 
 /// Seeds until SIGTERM or SIGINT.
 pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending, ServiceError> {
     let cores = choose_cores(options.cores)?;
-    let connections_max = raise_descriptors(options.connections_max, on_event)?;
+    let connections_max = raise_descriptors(options.connections_max, cores.len(), on_event)?;
     let state_dir = match &options.state_dir {
         Some(folder) => folder.clone(),
         None => super::state::default_folder()?,
@@ -110,7 +110,8 @@ struct Control {
     is_ready: bool,
     has_faults: bool,
     last_sent_bytes: u64,
-    last_error: String,
+    /// When a shortage was last told of.
+    shortage_told: Option<tokio::time::Instant>,
 }
 
 impl Control {
@@ -148,7 +149,7 @@ impl Control {
             is_ready: false,
             has_faults: false,
             last_sent_bytes: 0,
-            last_error: String::new(),
+            shortage_told: None,
         };
         control.fleet.tell_all(|| Command::Catalog(catalog.clone()));
         control
@@ -275,12 +276,7 @@ impl Control {
                     self.tracking.remove(torrent);
                     on_event(self.fault_event(torrent, file, &fault));
                 }
-                Report::AcceptFailed(message) => {
-                    if self.last_error != message {
-                        self.last_error.clone_from(&message);
-                        on_event(Event::Error { torrent: None, file: None, message });
-                    }
-                }
+                Report::AcceptFailed(message) => self.tell_shortage(message, on_event),
                 Report::PeerFault { peer, fault } => on_event(Event::PeerFault { peer, fault }),
                 Report::Stopped => {}
                 Report::Died(error) => return Err(ServiceError::WorkerDied(error)),
@@ -289,6 +285,15 @@ impl Control {
         // Signals and answers get their turn before the rest.
         notify.notify_one();
         Ok(())
+    }
+
+    /// Shortages come by the hundred: one is told of, then none for a while.
+    fn tell_shortage(&mut self, message: String, on_event: &mut dyn FnMut(Event)) {
+        let now = tokio::time::Instant::now();
+        if self.shortage_told.is_none_or(|told| now - told >= SHORTAGE_PAUSE) {
+            self.shortage_told = Some(now);
+            on_event(Event::Error { torrent: None, file: None, message });
+        }
     }
 
     fn fault_event(
@@ -403,96 +408,4 @@ impl Control {
         on_event(Event::Stopped { sent_bytes, announces_given_up });
         Ok(if self.has_faults { Ending::DataFaults } else { Ending::Clean })
     }
-}
-
-fn choose_cores(wanted: Option<usize>) -> Result<Vec<usize>, ServiceError> {
-    let what = "cannot ask which cores this process may run on";
-    let allowed = system::affinity().map_err(|source| ServiceError::System { what, source })?;
-    match wanted {
-        None => Ok(allowed),
-        Some(count) if (1..=allowed.len()).contains(&count) => Ok(allowed[..count].to_vec()),
-        Some(wanted) => Err(ServiceError::Cores { wanted, allowed: allowed.len() }),
-    }
-}
-
-/// Makes room for the connections asked for, or asks for fewer.
-fn raise_descriptors(
-    connections_max: u32,
-    on_event: &mut dyn FnMut(Event),
-) -> Result<u32, ServiceError> {
-    let wanted = u64::from(connections_max) + SPARE_DESCRIPTORS;
-    let what = "cannot read the limit of open files";
-    let limit =
-        system::raise_fd_limit(wanted).map_err(|source| ServiceError::System { what, source })?;
-    if limit >= wanted {
-        return Ok(connections_max);
-    }
-    let room = limit.saturating_sub(SPARE_DESCRIPTORS.min(limit / 2)).max(1) as u32;
-    on_event(Event::Note(format!(
-        "the limit of open files is {limit}: at most {room} connections instead of \
-         {connections_max}; raise it with ulimit -n or LimitNOFILE="
-    )));
-    Ok(room)
-}
-
-/// Listens on what was asked for; by default on port 6881 of IPv4, and of IPv6 where it exists.
-fn listen_all(
-    options: &Options,
-    workers: usize,
-    on_event: &mut dyn FnMut(Event),
-) -> Result<Vec<Listeners>, ServiceError> {
-    let congestion = options.congestion.as_deref();
-    if !options.listen.is_empty() {
-        let listen = |address| super::listen::listen(address, workers, congestion);
-        return Ok(options.listen.iter().copied().map(listen).collect::<Result<_, _>>()?);
-    }
-    let port = super::limits::LISTEN_PORT;
-    let v4 =
-        super::listen::listen((std::net::Ipv4Addr::UNSPECIFIED, port).into(), workers, congestion)?;
-    match super::listen::listen((std::net::Ipv6Addr::UNSPECIFIED, port).into(), workers, congestion)
-    {
-        Ok(v6) => Ok(vec![v4, v6]),
-        Err(error) => {
-            on_event(Event::Note(format!("no IPv6: {error}")));
-            Ok(vec![v4])
-        }
-    }
-}
-
-fn fleet_options(
-    options: &Options,
-    cores: Vec<usize>,
-    connections_max: u32,
-    peer_id: PeerId,
-    torrent_count: usize,
-) -> FleetOptions {
-    // Half of what TCP may use before it is under pressure: the other half is the host's.
-    let tcp_pages = system::tcp_mem_pages().map_or(64 << 10, |[content, ..]| content);
-    FleetOptions {
-        cores,
-        peer_id,
-        slots: options.slots,
-        ring: UringOptions {
-            zero_copy: options.zero_copy,
-            // All connections may come to one worker: each receives, and may wait for its socket.
-            ops_max: connections_max.saturating_mul(2).saturating_add(limits::SPARE_OPS),
-            ..UringOptions::default()
-        },
-        connections_max,
-        connections_per_address_max: options.connections_per_address_max,
-        unacknowledged_bytes_max: tcp_pages * system::page_bytes() as u64 / 2,
-        torrent_count,
-    }
-}
-
-/// BEP 20: two letters and the version, then random bytes.
-fn new_peer_id() -> PeerId {
-    use std::hash::{BuildHasher, RandomState};
-    let mut id = *b"-RS0100-............";
-    let (_, tail) = id.split_at_mut(8);
-    let random = RandomState::new();
-    for (at, byte) in tail.iter_mut().enumerate() {
-        *byte = b'a' + (random.hash_one(at) % 26) as u8;
-    }
-    PeerId(id)
 }

@@ -9,6 +9,7 @@ pub mod library;
 pub mod listen;
 mod making;
 mod origin;
+mod starting;
 pub mod state;
 mod tracking;
 mod verifying;

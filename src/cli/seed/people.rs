@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::cli::torrent_file::Printable;
 use crate::service::{Event, Hashing, Rate, TorrentReady};
 
 /// Torrents that are printed in full; of more only the number is told.
@@ -85,11 +86,11 @@ impl Voice {
 
     fn say(&self, text: &str) {
         // A reader that went away does not stop a seeder.
-        self.line.suspend(|| drop(writeln!(std::io::stdout(), "{text}")));
+        self.line.suspend(|| drop(writeln!(std::io::stdout(), "{}", Printable(text))));
     }
 
     fn complain(&self, text: &str) {
-        self.line.suspend(|| drop(writeln!(std::io::stderr(), "{text}")));
+        self.line.suspend(|| drop(writeln!(std::io::stderr(), "{}", Printable(text))));
     }
 
     fn torrent(&mut self, torrent: &TorrentReady) {
