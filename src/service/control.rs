@@ -29,6 +29,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long after that workers may take to close.
 const CUT_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long "ready" waits for the embedded tracker to know of us, and between two looks.
+const READY_PATIENCE: Duration = Duration::from_secs(2);
+const READY_LOOK: Duration = Duration::from_millis(20);
+
 /// Between two errors about a shortage of descriptors or memory.
 const SHORTAGE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -108,6 +112,8 @@ struct Control {
     /// Of those, what was left out before anything was known of it.
     left_out: u64,
     is_ready: bool,
+    /// "Ready" is to be said by then.
+    ready_by: Option<tokio::time::Instant>,
     has_faults: bool,
     last_sent_bytes: u64,
     /// When a shortage was last told of.
@@ -147,6 +153,7 @@ impl Control {
             failed: 0,
             left_out: 0,
             is_ready: false,
+            ready_by: None,
             has_faults: false,
             last_sent_bytes: 0,
             shortage_told: None,
@@ -172,6 +179,9 @@ impl Control {
                 () = notify.notified() => self.read_reports(notify, on_event)?,
                 Some(done) = answers.recv() => self.on_done(done),
                 Some(verdict) = verifier.next() => self.on_verdict(verdict, on_event),
+                () = tokio::time::sleep(READY_LOOK), if self.ready_by.is_some() => {
+                    self.tell_ready(on_event);
+                }
                 _ = second.tick() => self.on_second(on_event),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -243,6 +253,17 @@ impl Control {
         if !self.is_ready && self.verified + self.failed == self.known.len() as u64 + self.left_out
         {
             self.is_ready = true;
+            self.ready_by = Some(tokio::time::Instant::now() + READY_PATIENCE);
+            self.tell_ready(on_event);
+        }
+    }
+
+    /// Says "ready" once the embedded tracker knows of us, so that whoever starts a client at this
+    /// word finds a peer; a tracker that does not answer delays it only so long.
+    fn tell_ready(&mut self, on_event: &mut dyn FnMut(Event)) {
+        let is_late = self.ready_by.is_some_and(|by| tokio::time::Instant::now() >= by);
+        if self.ready_by.is_some() && (is_late || self.tracking.is_settled()) {
+            self.ready_by = None;
             on_event(Event::Ready { seeding: self.verified, failed: self.failed });
         }
     }

@@ -17,10 +17,16 @@ mod verifying;
 pub mod limits {
     //! Defaults and bounds of the service.
 
+    use std::time::Duration;
+
     /// Port that peers are accepted on, unless `--listen` says otherwise: BitTorrent's of old.
     pub const LISTEN_PORT: u16 = 6881;
     /// Port of the embedded tracker, unless `--tracker-listen` says otherwise.
     pub const TRACKER_PORT: u16 = 6969;
+    /// How often clients ask the embedded tracker: a swarm of one's own is small, and peers change.
+    pub const INTERVAL: Duration = Duration::from_secs(10 * 60);
+    /// How soon those may ask it again that found nobody: a swarm of one's own begins at once.
+    pub const MIN_INTERVAL: Duration = Duration::from_secs(15);
     /// Connections in all, unless `--connections` says otherwise. Each idle one costs about a
     /// kilobyte of ours and some of the kernel's.
     pub const CONNECTIONS_MAX: u32 = 100_000;

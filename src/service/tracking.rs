@@ -98,8 +98,9 @@ impl Tracking {
 
     fn serve(&mut self, options: &Options) -> Result<(), ServiceError> {
         let start = |http: Vec<SocketAddr>| {
-            let rules = ringseed_tracker::Options::default();
-            ringseed_tracker::Server::start(ringseed_tracker::Options { http, ..rules })
+            let rules = ringseed_tracker::Rules::every(limits::INTERVAL, limits::MIN_INTERVAL);
+            let options = ringseed_tracker::Options { http, udp: Vec::new(), rules };
+            ringseed_tracker::Server::start(options)
         };
         let port = limits::TRACKER_PORT;
         let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
@@ -165,6 +166,15 @@ impl Tracking {
         if let Some(announcer) = &self.announcer {
             announcer.remove(id);
         }
+    }
+
+    /// The embedded tracker knows of us, or there is none: who asks it now finds a peer.
+    pub(super) fn is_settled(&self) -> bool {
+        let Some(announcer) = self.announcer.as_ref().filter(|_| self.server.is_some()) else {
+            return true;
+        };
+        let status = announcer.status();
+        status.queued + status.in_flight == 0 && status.announced + status.failed > 0
     }
 
     /// What was worth telling since the last call.
