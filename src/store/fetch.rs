@@ -359,8 +359,8 @@ impl Fetches {
         Some(Finished { run: fetch.run, verdict, waiters: fetch.waiters })
     }
 
-    /// Remembers that `run` was fetched or sent just now, for files whose residency is unknown.
-    pub fn note_recent(&mut self, run: Run, now: Instant) {
+    /// Remembers that `run` was fetched just now, for files whose residency is unknown.
+    fn note_recent(&mut self, run: Run, now: Instant) {
         if now.since(self.recent_swept) >= RECENT {
             self.recent_swept = now;
             self.recent.retain(|_, at| now.since(*at) < RECENT);
@@ -384,7 +384,7 @@ impl Fetches {
         windows_of(run).any(is_ours) || !self.is_recent(run, now)
     }
 
-    /// Whether all of `run` was fetched or sent within the last second.
+    /// Whether all of `run` was fetched within the last second.
     pub fn is_recent(&self, run: Run, now: Instant) -> bool {
         pages_of(run).all(|page| {
             self.recent.get(&(run.file, page)).is_some_and(|at| now.since(*at) < RECENT)

@@ -291,13 +291,8 @@ impl<K: Kernel> Worker<K> {
             Residency::Missing => {
                 self.options.ask_again == AskAgain::Never && self.fetches.is_recent(run, now)
             }
-            Residency::Unknown => {
-                let recent = self.fetches.is_recent(run, now);
-                if recent {
-                    self.fetches.note_recent(run, now);
-                }
-                recent
-            }
+            // Only a fetch proves it: asking does not, and a batch may wait for long.
+            Residency::Unknown => self.fetches.is_recent(run, now),
         }
     }
 
