@@ -12,8 +12,12 @@ pub mod fault;
 pub mod flood;
 pub mod frames;
 pub mod leecher;
+pub mod note;
+pub mod observer;
 pub mod order;
+pub mod plan;
 pub mod report;
+pub mod results;
 pub mod run;
 pub mod tally;
 pub mod target;
@@ -44,4 +48,6 @@ pub mod limits {
     pub const TURN_WAIT_MS: u64 = 10;
     /// Microseconds of latency that are told apart: 100 s. Longer ones count as this.
     pub const LATENCY_US_MAX: u64 = 100_000_000;
+    /// Kinds of errors that a result tells; rarer ones are summed up in the last.
+    pub const ERRORS_TOLD_MAX: usize = 20;
 }
