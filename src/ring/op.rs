@@ -200,6 +200,14 @@ pub enum Failure {
     NotAFile,
 }
 
+impl Failure {
+    /// Out of descriptors or memory (EMFILE, ENFILE, ENOMEM, EAGAIN): the box's trouble, not the
+    /// file's or the peer's. It may work in a moment.
+    pub fn is_shortage(self) -> bool {
+        matches!(self, Failure::Os(libc::EAGAIN | libc::ENOMEM | libc::ENFILE | libc::EMFILE))
+    }
+}
+
 /// A completion: the op's token, what happened, and whether more of the same op will follow.
 #[derive(Debug)]
 pub struct Completion {

@@ -11,6 +11,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use ringseed_meta::limits::BLOCK_BYTES;
 use ringseed_meta::merkle::{self, FileTree, Hash};
 use ringseed_meta::metainfo::Metainfo;
+use ringseed_ring::Failure;
 use ringseed_wire::HashRequest;
 
 use super::library::read_torrent;
@@ -140,12 +141,8 @@ fn load(entry: &Entry, state: &StateFolder, trust: bool) -> Result<Arc<Content>,
     Ok(Arc::new(Content::new(entry.id, entry.root.clone(), metainfo, stamps)))
 }
 
-/// Out of descriptors or memory: it may work in a moment.
 fn is_shortage(error: &std::io::Error) -> bool {
-    const ENOMEM: i32 = 12;
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE))
+    error.raw_os_error().is_some_and(|errno| Failure::Os(errno).is_shortage())
 }
 
 /// The answers to recent hash requests.

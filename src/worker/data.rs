@@ -235,9 +235,8 @@ impl<K: Kernel> Worker<K> {
         waiting: Vec<u64>,
     ) -> Vec<u64> {
         let fault = match failure {
-            // Out of descriptors or memory: the box's trouble, not the file's. Those who wait
-            // ask again at the next tick, which closes nothing and pauses nothing.
-            Failure::Os(errno) if is_shortage(errno) => {
+            // Those who wait ask again at the next tick, which closes nothing and pauses nothing.
+            failure if failure.is_shortage() => {
                 self.short_of_files.extend(waiting);
                 self.close_idle_files();
                 self.report(Report::AcceptFailed(format!(
@@ -423,12 +422,3 @@ impl<K: Kernel> Worker<K> {
 }
 
 const EXDEV: i32 = 18;
-
-/// EMFILE, ENFILE, ENOMEM, EAGAIN: it may work in a moment.
-fn is_shortage(errno: i32) -> bool {
-    const EAGAIN: i32 = 11;
-    const ENOMEM: i32 = 12;
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    matches!(errno, EAGAIN | ENOMEM | ENFILE | EMFILE)
-}
