@@ -78,6 +78,8 @@ pub struct PhaseResult {
     pub name: String,
     /// Since the run began.
     pub started_s: f64,
+    /// When its counted time began, since the run began: what times within the phase add to.
+    pub counted_from_s: f64,
     pub warm_up_s: f64,
     /// The time that counted.
     pub seconds: f64,
