@@ -7,7 +7,6 @@
 
 pub mod cli;
 pub mod clock;
-pub mod cpu;
 pub mod fault;
 pub mod flood;
 pub mod frames;
@@ -22,6 +21,7 @@ pub mod run;
 pub mod tally;
 pub mod target;
 pub mod verify;
+pub mod watch;
 
 /// Bounds of this room.
 pub mod limits {
@@ -50,4 +50,7 @@ pub mod limits {
     pub const LATENCY_US_MAX: u64 = 100_000_000;
     /// Kinds of errors that a result tells; rarer ones are summed up in the last.
     pub const ERRORS_TOLD_MAX: usize = 20;
+    /// Threads of the target that are told apart; others are summed up in one line. More than a
+    /// program has that runs one for each core.
+    pub const THREADS_TOLD_MAX: usize = 32;
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use crate::cpu::{CoreTicks, time_of};
 use crate::tally::Tally;
+use crate::watch::cpu::{CoreTicks, time_of};
 
 /// The result of a flood.
 #[derive(Clone, Debug)]

@@ -9,11 +9,12 @@ use ringseed_meta::Instant;
 use ringseed_ring::system;
 
 use crate::clock::{Clock, Schedule};
-use crate::cpu::{self, CoreTicks};
 use crate::flood::{Flood, Load, Note, Outcomes};
 use crate::limits::DESCRIPTORS_BESIDE;
 use crate::report::Report;
 use crate::tally;
+use crate::watch::cpu::CoreTicks;
+use crate::watch::process;
 
 /// How long threads may take to end after the time that counts.
 const ENDING: Duration = Duration::from_secs(5);
@@ -58,13 +59,9 @@ struct Spent {
 
 impl Spent {
     fn now(plan: &Plan, at: Instant) -> anyhow::Result<Spent> {
-        let seeder = plan.seeder.map(cpu::of_process).transpose().context("--pid")?;
-        Ok(Spent {
-            at,
-            cores: CoreTicks::read()?,
-            seeder,
-            own: cpu::of_process(std::process::id())?,
-        })
+        let cpu_of = |pid| process::stat(pid).map(|stat| stat.cpu);
+        let seeder = plan.seeder.map(cpu_of).transpose()?;
+        Ok(Spent { at, cores: CoreTicks::read()?, seeder, own: cpu_of(std::process::id())? })
     }
 }
 

@@ -182,7 +182,7 @@ pub struct Memory {
     /// Anonymous resident memory of the process (RssAnon), bytes.
     pub anonymous_bytes: Option<u64>,
     /// Memory of its cgroup less file pages: kernel memory and sockets count, the page cache does
-    /// not. Absent when it shares the root cgroup. Bytes.
+    /// not. Absent when it has no cgroup of its own. Bytes.
     pub cgroup_less_file_bytes: Option<u64>,
     pub descriptors: Option<u64>,
 }

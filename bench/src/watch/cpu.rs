@@ -1,22 +1,14 @@
-//! What the work cost: busy time of all cores from `/proc/stat`, of one process from
-//! `/proc/PID/stat`. Pure parsers, and two small functions that read the files.
+//! Busy time of all cores, from `/proc/stat`.
 
 use std::time::Duration;
+
+use super::{WatchError, read};
 
 /// Ticks a second of the times in /proc. A kernel constant (`USER_HZ`) of 100 on every
 /// architecture that Linux gives to user space here (x86-64, arm64, riscv64).
 const TICKS_PER_S: u64 = 100;
 
-/// A /proc file that does not read as proc(5) says.
-#[derive(Debug, thiserror::Error)]
-pub enum CpuError {
-    /// The file could not be read.
-    #[error("cannot read {path}: {source}")]
-    Read { path: String, source: std::io::Error },
-    /// The file is there, but not in its form.
-    #[error("cannot understand {path}: {what} is missing or not a number")]
-    Form { path: String, what: &'static str },
-}
+const PATH: &str = "/proc/stat";
 
 /// Time that all cores together have spent since the system started, by kind. Ticks (10 ms).
 ///
@@ -43,8 +35,8 @@ pub struct CoreTicks {
 
 impl CoreTicks {
     /// Reads `/proc/stat`: its first line, and how many cores have one.
-    pub fn parse(text: &str) -> Result<CoreTicks, CpuError> {
-        let form = |what| CpuError::Form { path: "/proc/stat".into(), what };
+    pub fn parse(text: &str) -> Result<CoreTicks, WatchError> {
+        let form = |what| WatchError::Form { path: PATH.into(), what };
         let mut lines = text.lines();
         let line = lines.next().unwrap_or_default();
         let cores = lines.take_while(|line| line.starts_with("cpu")).count() as u32;
@@ -60,8 +52,8 @@ impl CoreTicks {
     }
 
     /// As it is now.
-    pub fn read() -> Result<CoreTicks, CpuError> {
-        CoreTicks::parse(&read("/proc/stat")?)
+    pub fn read() -> Result<CoreTicks, WatchError> {
+        CoreTicks::parse(&read(PATH)?)
     }
 
     /// What was spent since `earlier`. (Idle time may run backwards by a tick; that counts as none.)
@@ -93,27 +85,6 @@ pub fn time_of(ticks: u64) -> Duration {
     Duration::from_millis(ticks * (1000 / TICKS_PER_S))
 }
 
-/// User and system time of a whole process, from the text of `/proc/PID/stat`: all its threads,
-/// those that ended included.
-pub fn parse_process(text: &str) -> Result<Duration, CpuError> {
-    let form = |what| CpuError::Form { path: "/proc/PID/stat".into(), what };
-    // The second field is the program's name in parentheses and may hold anything, parentheses too.
-    let (_, after_name) = text.rsplit_once(')').ok_or(form("the program's name"))?;
-    let mut fields = after_name.split_whitespace().skip(11);
-    let mut ticks =
-        |what| fields.next().and_then(|field| field.parse::<u64>().ok()).ok_or(form(what));
-    Ok(time_of(ticks("utime")? + ticks("stime")?))
-}
-
-/// User and system time of process `pid` until now.
-pub fn of_process(pid: u32) -> Result<Duration, CpuError> {
-    parse_process(&read(&format!("/proc/{pid}/stat"))?)
-}
-
-fn read(path: &str) -> Result<String, CpuError> {
-    std::fs::read_to_string(path).map_err(|source| CpuError::Read { path: path.into(), source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,16 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn a_process_name_with_spaces_and_parentheses_does_not_shift_its_fields() {
-        let text = "42 (a) b (c) R 1 42 42 0 -1 4194304 100 0 0 0 700 300 5 6 20 0 1 0 99 1 2";
-        assert_eq!(parse_process(text).unwrap(), Duration::from_secs(10));
-        assert!(parse_process("42 (a) R 1 2").is_err());
-    }
-
-    #[test]
     fn the_running_kernel_is_understood() {
         let cores = CoreTicks::read().unwrap();
         assert!(cores.idle > 0 && cores.cores > 0);
-        of_process(std::process::id()).unwrap();
     }
 }
