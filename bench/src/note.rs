@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use ringseed_meta::Instant;
 
-use crate::results::{Check, Counts};
+use crate::results::{Check, Counts, ErrorCount};
 
 /// A word from a thread about the load with this number within the phase.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub enum Event {
     Ready,
     /// A connection failed or was ended by the target.
     Lost(String),
-    /// An error that ends nothing.
-    Error(String),
+    /// Errors of a kind that end nothing, and how many since this kind was last told.
+    Error(ErrorCount),
     /// What was seen since the last one; sent while the time counts, at the schedule's intervals.
     Interval(Box<Seen>),
     /// A question was answered.
