@@ -18,6 +18,11 @@ pub trait Observer {
     fn checked(&mut self, _check: &Check) {}
     /// The phase is over.
     fn phase_over(&mut self, _result: &PhaseResult) {}
+    /// Whether the run shall end now, with what was seen so far: asked several times a second, in
+    /// the opening and the warm-up too.
+    fn wants_end(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody.

@@ -185,6 +185,8 @@ pub struct Memory {
     /// not. Absent when it has no cgroup of its own. Bytes.
     pub cgroup_less_file_bytes: Option<u64>,
     pub descriptors: Option<u64>,
+    /// Connections at its port, whoever made them. Only between phases: absent in the series.
+    pub connections: Option<u64>,
 }
 
 /// A point of the time series.

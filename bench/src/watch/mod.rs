@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod cpu;
 pub mod machine;
 pub mod process;
+pub mod sockets;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -145,9 +146,16 @@ impl TargetTimes {
     }
 }
 
-/// What process `pid` holds now.
-pub fn memory_of(pid: u32) -> Result<Memory, WatchError> {
+/// What process `pid` holds while nothing is asked of it, connections at its `port` among it: to be
+/// called between phases. A target that has ended is an error that says so.
+pub fn at_rest(pid: u32, port: Option<u16>) -> Result<Memory, WatchError> {
+    let connections = port.and_then(|port| sockets::connections(pid, port));
+    Ok(Memory { connections, ..memory_of(pid)? })
+}
+
+fn memory_of(pid: u32) -> Result<Memory, WatchError> {
     Ok(Memory {
+        connections: None,
         anonymous_bytes: process::parse_anonymous(&process::status(pid)?),
         cgroup_less_file_bytes: cgroup::less_file_bytes(pid),
         descriptors: process::descriptors(pid),
@@ -246,6 +254,8 @@ mod tests {
             std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = child.id();
         Reading::take(Some(pid), Instant::ZERO).unwrap();
+        let memory = at_rest(pid, Some(1)).unwrap();
+        assert!(memory.connections.is_some() && memory.descriptors.is_some(), "{memory:?}");
         drop(child.stdin.take());
         // Ended, and not waited for: a zombie, whose files are still there.
         let error = loop {
