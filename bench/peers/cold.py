@@ -6,39 +6,28 @@ import pathlib
 import subprocess
 import sys
 
-import seeders
-from content import data_file, drop, resident
+from content import data_file, drop, resident, torrent_of
+from network import network
+from programs import ringseed
+from seeders import Running
 
 SWARM_CORE = 1
 
 
 def main() -> int:
-    options = arguments()
+    options, net = arguments(), network()
     data = data_file(options.target / "bench-data", options.gib << 30)
-    torrent = data.with_suffix(f".cold-{options.piece_kib}k.torrent")
     program = options.target / "release" / "ringseed"
-    torrent.unlink(missing_ok=True)  # `create` replaces nothing
-    made = subprocess.run(
-        [program, "create", data, "-o", torrent, "--v1", "--piece-length",
-         str(options.piece_kib << 10), "--private"],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    if made.returncode != 0:
-        print(made.stderr.strip(), file=sys.stderr)
-        return 1
-    shown = subprocess.run([program, "show", torrent], check=True, capture_output=True, text=True)
-    info_hash = next(word for word in shown.stdout.split() if len(word) == 40)
-    content = seeders.Content(
-        data.parent, data.name, torrent, info_hash, options.piece_kib << 10, data.stat().st_size
-    )
+    content = torrent_of(program, data, options.piece_kib)
 
     drop(data)
     cold = resident(data)
-    with seeders.Running(seeders.ringseed(program), content) as running:
+    with Running(ringseed(program), content, net) as running:
         flood = subprocess.run(
             [
-                options.target / "release" / "ringseed-swarm", "flood", f"127.0.0.1:{running.port}",
-                "--torrent", torrent, "--connections", str(options.connections),
+                options.target / "release" / "ringseed-swarm", "flood", running.listen,
+                "--torrent", content.torrent, "--from", net.leechers,
+                "--connections", str(options.connections),
                 "--depth", str(options.depth), "--warm-up", "0", "--seconds", str(options.seconds),
                 "--verify", "--core", str(SWARM_CORE), "--pid", str(running.pid), "--json",
             ],

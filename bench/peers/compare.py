@@ -1,4 +1,4 @@
-"""Measures seeders beside each other and writes one report. Started by compare-seeders.sh."""
+"""Measures seeders beside each other and writes one table and one report. Started by compare.sh."""
 
 import argparse
 import datetime
@@ -6,21 +6,21 @@ import json
 import os
 import pathlib
 import platform
-import socket
 import subprocess
 import sys
+import tempfile
 
-import seeders
+import programs
 import tables
-from content import data_file, drop, read_through, resident
+from content import data_file, drop, read_through, resident, torrent_of
+from measured import measure
+from network import network
 
 MODES = {
     # mode: (loads as connections x requests outstanding, seconds of each, repetitions)
     "quick": ([(100, 64), (1, 1)], 5, 1),
     "full": ([(1, 1), (100, 1), (10, 64), (100, 64), (1000, 16)], 10, 3),
 }
-SWARM_CORE = 1
-OPENING_S = 30
 
 
 def main() -> int:
@@ -33,14 +33,17 @@ def main() -> int:
         print("compare.py: two cores are needed, one for the seeder and one for the swarm", file=sys.stderr)
         return 1
 
-    found, missing = seeders.find(options.target)
+    net = network()
+    found, missing = programs.find(options.target, net)
     if options.only:
         found = [seeder for seeder in found if seeder.name in options.only]
-    for line in missing:
-        print(line, file=sys.stderr)
+        missing = {name: why for name, why in missing.items() if name in options.only}
+    for name, why in missing.items():
+        print(f"{name} is missing: {why}", file=sys.stderr)
     data = data_file(options.target / "bench-data", options.gib << 30)
     drop(data)
-    content = seeders.make_torrent(options.target / "bench-data", data, options.piece_kib << 10)
+    content = torrent_of(options.target / "release" / "ringseed", data, options.piece_kib)
+    read_through(data)
     facts = {
         "command": command_line(),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -48,40 +51,44 @@ def main() -> int:
         "kernel": platform.release(),
         "processor": processor(),
         "cores": os.cpu_count(),
-        "congestion_control": congestion_control(),
+        "congestion_control": net.congestion_control(),
+        "seeder_address": net.seeder,
+        "leechers_from": net.leechers,
         "seeders": {seeder.name: seeder.version for seeder in found},
         "missing": missing,
         "data_bytes": content.total_bytes,
         "piece_bytes": content.piece_bytes,
         "seconds": seconds,
         "repetitions": repetitions,
+        "resident_before": resident(data),
     }
-    read_through(data)
-    facts["resident_before"] = resident(data)
 
     runs = []
-    for repetition in range(repetitions):
-        for load in loads:
-            for seeder in found:
-                run = measure(options.target, seeder, content, load, seconds)
-                run.update(seeder=seeder.name, load=f"{load[0]} x {load[1]}", repetition=repetition)
-                runs.append(run)
-                print(tables.line_of(run), file=sys.stderr, flush=True)
+    swarm = options.target / "release" / "ringseed-swarm"
+    with tempfile.TemporaryDirectory(prefix="compare-sessions-") as sessions:
+        for repetition in range(repetitions):
+            for load in loads:
+                for seeder in found:
+                    session = pathlib.Path(sessions) / seeder.name
+                    run = measure(swarm, seeder, content, net, load, seconds, session)
+                    run.update(seeder=seeder.name, load=f"{load[0]} x {load[1]}", repetition=repetition)
+                    runs.append(run)
+                    print(tables.line_of(run), file=sys.stderr, flush=True)
     facts["resident_after"] = resident(data)
 
     folder = options.out or pathlib.Path("reports") / facts["date"][:10]
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"compare-seeders-{facts['date'][11:19].replace(':', '')}"
+    stem = folder / f"compare-{facts['date'][11:19].replace(':', '')}"
     stem.with_suffix(".json").write_text(json.dumps({"facts": facts, "runs": runs}, indent=1) + "\n")
     report = tables.report_of(facts, runs)
     stem.with_suffix(".md").write_text(report)
     print(report)
     print(f"written to {stem}.md and .json", file=sys.stderr)
-    return 0 if all("error" not in run for run in runs) else 1
+    return int(bool(missing) or any("error" in run for run in runs))
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="compare-seeders.sh", description=__doc__)
+    parser = argparse.ArgumentParser(prog="compare.sh", description=__doc__)
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("--target", type=pathlib.Path, required=True, help="cargo's target folder")
     parser.add_argument("--gib", type=int, default=2, help="GiB of data [2]")
@@ -98,38 +105,11 @@ def command_line() -> str:
     """As a person would type it again: cargo's target folder is the script's business."""
     flags = sys.argv[1:]
     at = flags.index("--target")
-    return " ".join(["bench/compare-seeders.sh", *flags[:at], *flags[at + 2 :]])
-
-
-def measure(target, seeder, content, load, seconds) -> dict:
-    """One flood against a freshly started seeder."""
-    connections, depth = load
-    read_through(content.path)
-    try:
-        with seeders.Running(seeder, content) as running:
-            flood = subprocess.run(
-                [
-                    target / "release" / "ringseed-swarm", "flood", f"127.0.0.1:{running.port}",
-                    "--torrent", content.torrent, "--connections", str(connections),
-                    "--depth", str(depth), "--seconds", str(seconds), "--opening", str(OPENING_S),
-                    "--pid", str(running.pid), "--core", str(SWARM_CORE), "--json",
-                ],
-                stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                timeout=OPENING_S + seconds + 60,
-            )  # fmt: skip
-    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
-        return {"error": str(error)}
-    if flood.returncode != 0:
-        return {"error": flood.stderr.strip()}
-    run = json.loads(flood.stdout)
-    run["resident"] = resident(content.path)
-    return run
+    return " ".join(["bench/compare.sh", *flags[:at], *flags[at + 2 :]])
 
 
 def commit() -> str:
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
     return git.stdout.strip() or "unknown"
 
 
@@ -138,13 +118,6 @@ def processor() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.machine()
-
-
-def congestion_control() -> str:
-    """What a new loopback connection gets here: a route may override the system's default."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(listener.getsockname()) as peer:
-            return peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,25 @@
-"""The data that seeders serve in benchmarks, and where it lies."""
+"""The data that seeders serve in benchmarks, where it lies, and its torrent."""
 
 import os
 import pathlib
 import subprocess
+from dataclasses import dataclass
+
+
+@dataclass
+class Content:
+    """What is served."""
+
+    folder: pathlib.Path
+    name: str
+    torrent: pathlib.Path
+    info_hash: str
+    piece_bytes: int
+    total_bytes: int
+
+    @property
+    def path(self) -> pathlib.Path:
+        return self.folder / self.name
 
 
 def data_file(folder: pathlib.Path, size: int) -> pathlib.Path:
@@ -16,6 +33,24 @@ def data_file(folder: pathlib.Path, size: int) -> pathlib.Path:
             out.flush()
             os.fsync(out.fileno())
     return data
+
+
+def torrent_of(program: pathlib.Path, data: pathlib.Path, piece_kib: int) -> Content:
+    """The torrent that all seeders serve, made by `ringseed create`: v1, private, no tracker."""
+    torrent = data.with_suffix(f".{piece_kib}k.torrent")
+    torrent.unlink(missing_ok=True)  # `create` replaces nothing
+    made = subprocess.run(
+        [program, "create", data, "-o", torrent, "--v1", "--private",
+         "--piece-length", str(piece_kib << 10)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if made.returncode != 0:
+        raise RuntimeError(f"no torrent of '{data}': {made.stderr.strip()}")
+    shown = subprocess.run([program, "show", torrent], check=True, capture_output=True, text=True)
+    info_hash = next(word for word in shown.stdout.split() if len(word) == 40)
+    return Content(
+        data.parent, data.name, torrent, info_hash, piece_kib << 10, data.stat().st_size
+    )
 
 
 def drop(data: pathlib.Path):

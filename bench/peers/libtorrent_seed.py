@@ -13,11 +13,13 @@ import time
 import libtorrent as lt
 
 
-def settings(port: int) -> dict:
+def settings(listen: str) -> dict:
     wanted = lt.high_performance_seed()
     wanted.update(
-        listen_interfaces=f"127.0.0.1:{port}",
+        listen_interfaces=listen,
         # Nothing but TCP to whoever connects: the rest would be noise, or leave this machine.
+        in_enc_policy=int(lt.enc_policy.pe_disabled),
+        out_enc_policy=int(lt.enc_policy.pe_disabled),
         enable_incoming_utp=False,
         enable_outgoing_utp=False,
         enable_dht=False,
@@ -36,10 +38,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--torrent", required=True)
     parser.add_argument("--data", required=True, help="the folder that the torrent's name is in")
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--listen", required=True, metavar="ADDR:PORT")
     arguments = parser.parse_args()
 
-    session = lt.session(settings(arguments.port))
+    port = int(arguments.listen.rsplit(":", 1)[1])
+    session = lt.session(settings(arguments.listen))
     torrent = lt.add_torrent_params()
     torrent.ti = lt.torrent_info(arguments.torrent)
     torrent.save_path = arguments.data
@@ -50,7 +53,7 @@ def main() -> int:
     handle = session.add_torrent(torrent)
 
     deadline = time.monotonic() + 30
-    while not (handle.status().is_seeding and session.listen_port() == arguments.port):
+    while not (handle.status().is_seeding and session.listen_port() == port):
         errors = [alert.message() for alert in session.pop_alerts() if "error" in alert.what()]
         if errors or time.monotonic() > deadline:
             print(f"libtorrent does not seed: {errors or handle.status().state}", file=sys.stderr)

@@ -1,5 +1,5 @@
 //! The splicing limit: vmsplice(2) and splice(2) for each block, one splice(2) for sixteen.
-//! `cargo run --release --example bare_splice -- FILE PORT PIECE_LENGTH`
+//! `cargo run --release --example bare_splice -- FILE ADDR:PORT PIECE_LENGTH`
 
 mod bare;
 

@@ -1,13 +1,13 @@
 //! A minimal seeder for measuring: handshake, unchoke, requests, answers, and nothing else. It
-//! trusts its peers and its file. Raw system calls and epoll, none of the kernel's machinery, so that
-//! what a program of ours costs more than this is what its own code costs.
+//! trusts its peers and its file. Raw system calls and epoll, none of this package's machinery, so
+//! that what a program of ours costs more than this is what its own code costs.
 
 pub(crate) mod calls;
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Blocks that one send carries.
@@ -15,7 +15,8 @@ pub(crate) const BATCH_BLOCKS: usize = 16;
 /// Bytes before a block: length, id, piece, begin.
 pub(crate) const HEADER_BYTES: usize = 13;
 const HANDSHAKE_BYTES: usize = 68;
-/// Two batches may wait unsent in a socket.
+/// Bytes that may wait unsent in a socket: what the seeder gives its own (`NOTSENT_LOWAT_BYTES` of
+/// `service::listen`, which this package stands below).
 const NOTSENT_LOWAT_BYTES: i32 = 1 << 20;
 
 /// A requested block.
@@ -68,17 +69,17 @@ struct Connection {
     greeted: bool,
 }
 
-/// Serves FILE at PORT in pieces of PIECE_LENGTH until it is killed.
+/// Serves FILE at ADDR:PORT in pieces of PIECE_LENGTH bytes until it is killed.
 pub(crate) fn serve(mut sender: impl Sender) -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [path, port, piece_length] = arguments.as_slice() else {
-        return Err(io::Error::other("usage: FILE PORT PIECE_LENGTH"));
+    let [path, address, piece_length] = arguments.as_slice() else {
+        return Err(io::Error::other("usage: FILE ADDR:PORT PIECE_LENGTH"));
     };
-    let parse = |text: &str| text.parse::<u32>().map_err(io::Error::other);
-    let (port, piece_length) = (parse(port)?, parse(piece_length)?);
+    let address: SocketAddr = address.parse().map_err(io::Error::other)?;
+    let piece_length: u32 = piece_length.parse().map_err(io::Error::other)?;
     let file = File::open(path)?;
     let pieces = file.metadata()?.len().div_ceil(u64::from(piece_length)) as usize;
-    let listener = TcpListener::bind(format!("127.0.0.1:{port}"))?;
+    let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     // Accepted sockets inherit both.
     calls::set_tcp(listener.as_raw_fd(), libc::TCP_NODELAY, 1)?;
@@ -120,12 +121,17 @@ impl Connection {
     /// Takes what has arrived.
     fn receive(&mut self, buffer: &mut [u8], piece_length: u32, pieces: usize) -> io::Result<()> {
         loop {
-            match calls::receive(self.socket.as_raw_fd(), buffer)? {
+            let bytes = match calls::receive(self.socket.as_raw_fd(), buffer)? {
                 None => return Ok(()),
                 Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Some(bytes) => self.carry.extend_from_slice(&buffer[..bytes]),
-            }
+                Some(bytes) => bytes,
+            };
+            self.carry.extend_from_slice(&buffer[..bytes]);
             self.parse(piece_length, pieces)?;
+            // A short read has emptied the socket: what comes next is told by epoll.
+            if bytes < buffer.len() {
+                return Ok(());
+            }
         }
     }
 

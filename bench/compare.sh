@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# compare.sh [quick|full] [FLAG]...: ringseed beside other seeders and two floors, one run, one table.
+#
+# Every seeder serves the same 2 GiB from the page cache on core 0; ringseed-swarm asks on core 1, each
+# leecher from an address of its own; all of it in a network namespace (ns.sh). See
+# docs/benchmarking.md for the method, and `compare.sh quick --help` for the flags. The report goes to
+# reports/DATE/.
+#
+#   quick   100 x 64 and 1 x 1, 5 s each, once (about four minutes)
+#   full    1 x 1, 100 x 1, 10 x 64, 100 x 64 and 1000 x 16, 10 s each, three times over (default)
+#
+# libtorrent comes from PyPI and rqbit from crates.io into target/ (where scripts/test.sh puts them as
+# well), transmission-daemon and rtorrent from Debian by apt-get, which needs root. What cannot be
+# installed stands in the table as missing, with the reason. Others can be named:
+#   RQBIT=PATH               a rqbit binary                        [target/tools/bin/rqbit]
+#   LIBTORRENT_PYTHON=PATH   a python that can import libtorrent   [target/venv/bin/python]
+#
+# Ends non-zero when a seeder is missing or a run failed.
+set -euo pipefail
+
+RQBIT_VERSION=9.1.0
+LIBTORRENT_VERSION=2.1.1
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+logs=$root/target/compare-logs
+
+say() { echo "compare.sh: $*" >&2; }
+
+mode=full
+case ${1-} in
+    quick | full) mode=$1 && shift ;;
+    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" && exit 0 ;;
+    -* | '') ;;
+    *) say "no mode '$1'; there are quick and full" && exit 2 ;;
+esac
+
+# get NAME COMMAND...: tries to install; when it fails, WHY_NAME tells compare.py why.
+get() {
+    local name=$1
+    shift
+    mkdir -p "$logs"
+    if ! "$@" >"$logs/$name.log" 2>&1; then
+        local last
+        last=$(grep -v '^[[:space:]]*$' "$logs/$name.log" | tail -n 1) || true
+        export "WHY_${name^^}=${last:-it cannot be installed}"
+        say "$name cannot be installed: ${last:-unknown} (all of it: $logs/$name.log)"
+    fi
+}
+
+install_rqbit() {
+    CARGO_TARGET_DIR=$root/target/tools/build cargo install --locked \
+        --root "$root/target/tools" --version "$RQBIT_VERSION" rqbit
+}
+
+install_libtorrent() {
+    python3 -m venv "$root/target/venv" || return
+    "$root/target/venv/bin/python" -m pip install --disable-pip-version-check \
+        "libtorrent==$LIBTORRENT_VERSION"
+}
+
+install_debian() {
+    if ! command -v apt-get >/dev/null; then
+        echo "no apt-get here: install $1 by hand"
+        return 1
+    fi
+    if [[ $(id -u) -ne 0 ]]; then
+        echo "not root: 'apt-get install $1' as root"
+        return 1
+    fi
+    apt-get update && DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --no-install-recommends "$1"
+}
+
+find_rqbit() {
+    export RQBIT=${RQBIT:-$root/target/tools/bin/rqbit}
+    [[ -x $RQBIT ]] && return
+    say "building rqbit $RQBIT_VERSION into target/tools (some minutes)"
+    RQBIT=$root/target/tools/bin/rqbit
+    get rqbit install_rqbit
+}
+
+find_libtorrent() {
+    export LIBTORRENT_PYTHON=${LIBTORRENT_PYTHON:-$root/target/venv/bin/python}
+    "$LIBTORRENT_PYTHON" -c 'import libtorrent' 2>/dev/null && return
+    say "installing libtorrent $LIBTORRENT_VERSION into target/venv"
+    LIBTORRENT_PYTHON=$root/target/venv/bin/python
+    get libtorrent install_libtorrent
+}
+
+# find_debian NAME PROGRAM=PACKAGE
+find_debian() {
+    command -v "${2%%=*}" >/dev/null && return
+    say "installing ${2#*=} by apt-get"
+    get "$1" install_debian "${2#*=}"
+}
+
+for tool in taskset fincore ip unshare python3; do
+    if ! command -v "$tool" >/dev/null; then
+        say "'$tool' is missing (Debian: util-linux, util-linux-extra, iproute2, python3)"
+        exit 1
+    fi
+done
+find_rqbit
+find_libtorrent
+find_debian transmission transmission-daemon=transmission-daemon
+find_debian rtorrent rtorrent=rtorrent
+cd "$root"
+cargo build --quiet --release -p ringseed -p ringseed-swarm
+cargo build --quiet --release -p ringseed-ring --examples
+
+# A thousand connections need more descriptors than most sessions begin with.
+ulimit -n "$(ulimit -Hn)"
+exec "$here/ns.sh" python3 "$here/peers/compare.py" "$mode" --target "$target" "$@"
