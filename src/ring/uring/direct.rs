@@ -41,6 +41,15 @@ impl UringKernel {
         Ok(bytes)
     }
 
+    /// From now on what is handed to a connected UDP socket at once leaves as datagrams of `bytes`
+    /// each, the last one shorter where that leaves a rest (UDP_SEGMENT, at most 64 of them): one
+    /// way through the network stack for all. `Os(ENOPROTOOPT)`: not before Linux 4.18.
+    pub fn cut_into_datagrams(&mut self, socket: Socket, bytes: u16) -> Result<(), Failure> {
+        let socket = self.open_descriptor(socket)?;
+        sys::set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, i32::from(bytes))
+            .map_err(Failure::Os)
+    }
+
     /// send(2), never waiting: how many bytes the socket took. `Os(EAGAIN)`: none.
     #[inline]
     pub fn send_now(&mut self, socket: Socket, bytes: &[u8]) -> Result<usize, Failure> {

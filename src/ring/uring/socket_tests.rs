@@ -63,6 +63,23 @@ fn a_connection_is_made_from_the_address_asked_for() {
 }
 
 #[test]
+fn one_send_may_carry_many_datagrams() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let (ours, peer) =
+        (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    ours.connect(peer.local_addr().unwrap()).unwrap();
+    let socket = kernel.adopt(ours.into()).unwrap();
+    kernel.cut_into_datagrams(socket, 5).unwrap();
+    assert_eq!(kernel.send_now(socket, b"firstotherend").unwrap(), 13);
+    assert_eq!(kernel.send_now(socket, b"one").unwrap(), 3);
+    for text in ["first", "other", "end", "one"] {
+        let mut answer = [0; 16];
+        let bytes = peer.recv(&mut answer).unwrap();
+        assert_eq!(&answer[..bytes], text.as_bytes());
+    }
+}
+
+#[test]
 fn datagrams_come_with_their_sender_and_go() {
     for loopback in ["127.0.0.1:0", "[::1]:0"] {
         let mut kernel = UringKernel::new(&small()).unwrap();
