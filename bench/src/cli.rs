@@ -11,10 +11,11 @@ use clap::{Args, Parser, Subcommand};
 use ringseed_meta::limits::TORRENT_FILE_BYTES_MAX;
 use ringseed_meta::{InfoHash, Metainfo};
 
-use crate::flood::Load;
 use crate::limits::{CONNECTIONS_MAX, DEPTH_MAX};
+use crate::observer::Nobody;
 use crate::order::Order;
-use crate::run::{Plan, run};
+use crate::plan::{Kind, Load, Phase, Place, Plan, Seeder};
+use crate::run::run;
 use crate::target::{Pieces, parse_info_hash};
 
 /// Load generator for BitTorrent seeders.
@@ -58,8 +59,8 @@ struct Flood {
     /// Source address of the connections; with '..' behind it each has its own, counting up
     #[arg(long, value_name = "ADDR[..]")]
     from: Option<From>,
-    /// Order in which pieces are asked for
-    #[arg(long, value_enum, default_value = "sequential")]
+    /// Order in which pieces are asked for: sequential, random, hot-set[:R:P]
+    #[arg(long, default_value = "sequential")]
     order: Order,
     /// Cores to run on, a thread on each [default: one thread on no core in particular]
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
@@ -147,48 +148,49 @@ impl Cli {
     /// Does what the flags say; prints the result.
     pub fn run(self) -> anyhow::Result<()> {
         let Command::Flood(flood) = self.command;
-        let report = run(&flood.plan()?)?;
+        let results = run(&flood.plan()?, &mut Nobody)?;
         let mut out = std::io::stdout();
         if flood.json {
-            writeln!(out, "{}", report.to_json())?;
+            serde_json::to_writer(&mut out, &results)?;
         } else {
-            writeln!(out, "{report}")?;
+            serde_json::to_writer_pretty(&mut out, &results)?;
         }
-        Ok(())
+        writeln!(out)?;
+        match results.failures.first() {
+            Some(failure) => bail!("{failure}"),
+            None => Ok(()),
+        }
     }
 }
 
 impl Flood {
     fn plan(&self) -> anyhow::Result<Plan> {
         let Asked { info_hash, pieces, metainfo } = self.torrent.read()?;
-        if pieces.block_count() < u64::from(self.depth) {
-            let blocks = pieces.block_count();
-            bail!(
-                "--depth {}: the torrent has {blocks} blocks, and a leecher asks for none twice at once",
-                self.depth
-            );
-        }
-        let threads = match self.core.is_empty() {
-            true => vec![None],
-            false => self.core.iter().map(|core| Some(*core)).collect(),
+        let place = |core| Place { core, namespace: None };
+        let places = match self.core.is_empty() {
+            true => vec![place(None)],
+            false => self.core.iter().map(|core| place(Some(*core))).collect(),
         };
-        let load = Load {
-            target: self.target,
-            from: self.from.map(|from| (from.first, u32::from(from.counting_up))),
-            info_hash,
-            pieces,
-            order: self.order,
+        let kind = Kind::Flood {
             connections: self.connections,
             depth: self.depth,
-            verify: metainfo.filter(|_| self.verify),
+            order: self.order,
+            verify: self.verify,
         };
         Ok(Plan {
-            load,
-            threads,
-            opening: Duration::from_secs(self.opening),
-            warm_up: Duration::from_secs(self.warm_up),
-            length: Duration::from_secs(self.seconds),
-            seeder: self.pid,
+            title: "flood".into(),
+            seeder: Some(Seeder { address: self.target, info_hash, pieces, metainfo }),
+            tracker: None,
+            pid: self.pid,
+            from: self.from.map(|from| (from.first, u32::from(from.counting_up))),
+            places,
+            phases: vec![Phase {
+                name: "flood".into(),
+                opening: Duration::from_secs(self.opening),
+                warm_up: Duration::from_secs(self.warm_up),
+                length: Duration::from_secs(self.seconds),
+                loads: vec![Load { name: "flood".into(), kind }],
+            }],
         })
     }
 }

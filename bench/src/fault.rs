@@ -50,8 +50,14 @@ pub enum Fault {
     #[error("a reject of piece {} begin {} length {}, which was not asked for", .0.piece.0, .0.begin, .0.length)]
     RejectNotAsked(BlockRef),
     /// The bytes of a piece are not the torrent's.
-    #[error("piece {} does not have the torrent's hash", .0.0)]
-    WrongPiece(PieceIndex),
+    #[error("piece {}, bytes from {offset} of the torrent{}, does not have the torrent's hash", piece.0, places_of(places))]
+    WrongPiece {
+        piece: PieceIndex,
+        /// Where it begins in the torrent.
+        offset: u64,
+        /// Where its parts lie in the torrent's files.
+        places: Vec<String>,
+    },
     /// The load asks for every piece.
     #[error("the target has {has} of {of} pieces; a flood needs all")]
     NotASeed {
@@ -68,6 +74,14 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+fn places_of(places: &[String]) -> String {
+    match places {
+        [] => String::new(),
+        [one] => format!(" ({one})"),
+        [first, rest @ ..] => format!(" ({first}, and {} more files)", rest.len()),
+    }
 }
 
 fn oldest_of(oldest: Option<BlockRef>) -> String {

@@ -5,6 +5,7 @@ use ringseed_wire::handshake::HANDSHAKE_BYTES;
 use ringseed_wire::message::{self, id};
 use ringseed_wire::{ExtendedHandshake, Features, Handshake};
 
+use crate::leecher::Interest;
 use crate::limits::HEAD_BYTES_MAX;
 
 /// The extensions that our handshake offers (BEP 6, BEP 10).
@@ -16,6 +17,10 @@ pub const PIECE_HEADER_BYTES: usize = 13;
 pub const PIECE_FRAME_BYTES: u32 = 9;
 /// Index, begin, length: the body of a request, and of its reject.
 pub const REQUEST_BODY_BYTES: usize = 12;
+/// A whole request: length, id, body.
+pub const REQUEST_BYTES: usize = 5 + REQUEST_BODY_BYTES;
+/// BEP 3, peer messages: "Messages of length zero are keepalives".
+pub const KEEP_ALIVE: [u8; 4] = [0; 4];
 
 /// What opens a connection.
 pub fn handshake(info_hash: InfoHash, peer_id: PeerId) -> [u8; HANDSHAKE_BYTES] {
@@ -23,8 +28,8 @@ pub fn handshake(info_hash: InfoHash, peer_id: PeerId) -> [u8; HANDSHAKE_BYTES] 
 }
 
 /// Appends all else that is said before the first request: in the extensions that both sides speak
-/// an extended handshake that offers nothing, and have none; then interested.
-pub fn write_greeting(theirs: Features, out: &mut Vec<u8>) {
+/// an extended handshake that offers nothing, and have none; then interested, unless we are silent.
+pub fn write_greeting(theirs: Features, interest: Interest, out: &mut Vec<u8>) {
     let agreed = OFFERED.both(theirs);
     if agreed.fast {
         message::write_have_none(out);
@@ -33,7 +38,9 @@ pub fn write_greeting(theirs: Features, out: &mut Vec<u8>) {
         let client = concat!("ringseed-swarm ", env!("CARGO_PKG_VERSION")).into();
         ExtendedHandshake { client, ..ExtendedHandshake::default() }.write(out);
     }
-    message::write_interested(out);
+    if interest == Interest::Told {
+        message::write_interested(out);
+    }
 }
 
 /// The length that a frame of this kind must state, where there is only one right one.

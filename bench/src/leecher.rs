@@ -1,17 +1,15 @@
 //! One connection of the load: asks for blocks, and checks the frame of every answer. Pure: bytes
 //! and the time go in, requests come out; who reads the socket may drop payloads unseen.
 
-use std::collections::VecDeque;
-
-use ringseed_meta::{BlockRef, InfoHash, Instant, PieceIndex};
+use ringseed_meta::{InfoHash, Instant, PieceIndex};
 use ringseed_wire::handshake::HANDSHAKE_BYTES;
-use ringseed_wire::message::{self, id};
+use ringseed_wire::message::id;
 use ringseed_wire::{Features, Handshake};
 
 use crate::fault::Fault;
 use crate::frames;
 use crate::limits::{FRAME_BYTES_MAX, HEAD_BYTES_MAX, SCRATCH_BYTES};
-use crate::order::Blocks;
+use crate::requests::{Request, Requests};
 use crate::tally::Tally;
 use crate::verify::{Progress, Verifier};
 
@@ -24,11 +22,24 @@ pub enum Need {
     Discard(usize),
 }
 
-/// A request that is not answered yet.
-#[derive(Clone, Copy, Debug)]
-struct Outstanding {
-    block: BlockRef,
-    since: Instant,
+/// When the seeder first said what it must say before blocks can come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Milestones {
+    /// Its handshake.
+    pub handshake: Option<Instant>,
+    /// Which pieces it has: a bitfield, or have all (BEP 6).
+    pub bitfield: Option<Instant>,
+    /// That we may ask.
+    pub unchoke: Option<Instant>,
+}
+
+/// Whether the seeder is told that we want something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interest {
+    /// As leechers do.
+    Told,
+    /// It is not: a connection that only is there.
+    Silent,
 }
 
 /// Where in the stream the connection stands.
@@ -39,7 +50,7 @@ enum Phase {
     /// Within a frame's length, id and, for a piece, index and begin.
     Header,
     /// Within a block: these bytes of it are still to come.
-    Payload { answers: Outstanding, left: u32 },
+    Payload { answers: Request, left: u32 },
     /// Within the body of another frame.
     Body { id: u8, left: u32 },
 }
@@ -49,10 +60,9 @@ enum Phase {
 pub struct Leecher {
     info_hash: InfoHash,
     piece_count: u32,
-    blocks: Blocks,
+    requests: Requests,
     verifier: Option<Verifier>,
-    depth: usize,
-    outstanding: VecDeque<Outstanding>,
+    interest: Interest,
     phase: Phase,
     /// The beginning of a handshake, header or small body that has not arrived in full.
     carry: [u8; HEAD_BYTES_MAX],
@@ -64,29 +74,28 @@ pub struct Leecher {
     greets: Option<Features>,
     /// BEP 6 was agreed: a choke rejects each request by name, rather than dropping all.
     fast: bool,
-    unchoked_at: Option<Instant>,
+    milestones: Milestones,
     /// Bytes received so far, and how many there were when the present frame began.
     offset: u64,
     frame_at: u64,
 }
 
 impl Leecher {
-    /// A connection that keeps `depth` requests of `blocks` outstanding whenever it may. With a
-    /// verifier no payload is dropped unseen.
+    /// A connection that makes these requests whenever it may. With a verifier no payload is dropped
+    /// unseen.
     pub fn new(
         info_hash: InfoHash,
         piece_count: u32,
-        blocks: Blocks,
-        depth: usize,
+        requests: Requests,
+        interest: Interest,
         verifier: Option<Verifier>,
     ) -> Leecher {
         Leecher {
             verifier,
             info_hash,
             piece_count,
-            blocks,
-            depth,
-            outstanding: VecDeque::with_capacity(depth),
+            requests,
+            interest,
             phase: Phase::Handshake,
             carry: [0; HEAD_BYTES_MAX],
             carried: 0,
@@ -94,20 +103,44 @@ impl Leecher {
             choked: true,
             greets: None,
             fast: false,
-            unchoked_at: None,
+            milestones: Milestones::default(),
             offset: 0,
             frame_at: 0,
         }
     }
 
-    /// When the seeder first let us ask.
-    pub fn unchoked_at(&self) -> Option<Instant> {
-        self.unchoked_at
+    /// What was said so far.
+    pub fn milestones(&self) -> Milestones {
+        self.milestones
+    }
+
+    /// What it asks for.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Open loop: a request was due at `at`.
+    pub fn arrive(&mut self, at: Instant) {
+        self.requests.arrive(at);
+    }
+
+    /// Takes all that will not be answered, half answered blocks included: when each was due.
+    pub fn give_up(&mut self) -> Vec<Instant> {
+        let mut since = self.requests.give_up();
+        if let Phase::Payload { answers, .. } = self.phase {
+            since.push(answers.since);
+        }
+        since
     }
 
     /// Nothing is on its way to us that we asked for.
     pub fn is_idle(&self) -> bool {
-        self.in_flight() == 0 && matches!(self.phase, Phase::Header) && self.carried == 0
+        self.requests.outstanding() == 0 && self.is_between_messages()
+    }
+
+    /// The last message has come whole.
+    pub fn is_between_messages(&self) -> bool {
+        matches!(self.phase, Phase::Header) && self.carried == 0
     }
 
     /// What comes next belongs to a block, whose time is taken at its last byte.
@@ -142,21 +175,16 @@ impl Leecher {
     #[inline]
     pub fn greet(&mut self, out: &mut Vec<u8>) {
         if let Some(theirs) = self.greets.take() {
-            frames::write_greeting(theirs, out);
+            frames::write_greeting(theirs, self.interest, out);
         }
     }
 
-    /// Appends requests until `depth` are outstanding; none while choked.
-    pub fn ask(&mut self, now: Instant, out: &mut Vec<u8>) {
-        while !self.choked && self.in_flight() < self.depth {
-            let block = self.blocks.next_block();
-            message::write_request(out, block);
-            self.outstanding.push_back(Outstanding { block, since: now });
+    /// Appends the requests that may be made now: how many. None while choked.
+    pub fn ask(&mut self, now: Instant, out: &mut Vec<u8>) -> u64 {
+        if self.choked {
+            return 0;
         }
-    }
-
-    fn in_flight(&self) -> usize {
-        self.outstanding.len() + usize::from(self.is_in_block())
+        self.requests.ask(now, usize::from(self.is_in_block()), out)
     }
 
     /// `length` bytes were dropped where [`Leecher::need`] allowed it.
@@ -168,7 +196,7 @@ impl Leecher {
                 *left -= length;
                 tally.on_payload(length);
                 if *left == 0 {
-                    tally.on_block(now.since(answers.since));
+                    tally.on_block(answers.since, now);
                 }
                 *left
             }
@@ -195,10 +223,10 @@ impl Leecher {
     ) -> Result<(), Fault> {
         while !bytes.is_empty() {
             let taken = match self.phase {
-                Phase::Handshake => self.on_handshake_bytes(bytes)?,
+                Phase::Handshake => self.on_handshake_bytes(bytes, now)?,
                 Phase::Header => self.on_header_bytes(bytes, now, tally)?,
                 Phase::Body { id: id @ (id::BITFIELD | id::REJECT), left } => {
-                    self.on_body_bytes(id, left, bytes, tally)?
+                    self.on_body_bytes(id, left, bytes, now, tally)?
                 }
                 Phase::Payload { left, .. } | Phase::Body { left, .. } => {
                     let length = left.min(u32::try_from(bytes.len()).unwrap_or(left));
@@ -222,8 +250,8 @@ impl Leecher {
         };
         match verifier.take(answers.block, answers.block.length - left, bytes)? {
             Progress::Within => {}
-            Progress::Verified => tally.on_verified(answers.block.piece),
-            Progress::BrokenOff => tally.pieces_broken_off += 1,
+            Progress::Verified(length) => tally.on_verified(answers.block.piece, length),
+            Progress::BrokenOff => tally.counts.pieces_broken_off += 1,
         }
         Ok(())
     }
@@ -237,13 +265,14 @@ impl Leecher {
         taken
     }
 
-    fn on_handshake_bytes(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    fn on_handshake_bytes(&mut self, bytes: &[u8], now: Instant) -> Result<usize, Fault> {
         let taken = self.fill(bytes, HANDSHAKE_BYTES);
         if let Some(answer) = Handshake::parse(&self.carry[..self.carried])? {
             if answer.info_hash != self.info_hash {
                 let (asked, answered) = (self.info_hash, answer.info_hash);
                 return Err(Fault::InfoHash { asked, answered });
             }
+            self.milestones.handshake = Some(now);
             self.fast = answer.features.fast;
             self.greets = Some(answer.features);
             self.carried = 0;
@@ -300,13 +329,7 @@ impl Leecher {
         let length = frames::u32_at(&self.carry, 0);
         let piece = PieceIndex(frames::u32_at(&self.carry, 5));
         let begin = frames::u32_at(&self.carry, 9);
-        let answered = self.outstanding.iter().position(|asked| {
-            let block = asked.block;
-            block.piece == piece
-                && block.begin == begin
-                && block.length.checked_add(frames::PIECE_FRAME_BYTES) == Some(length)
-        });
-        let answers = answered.and_then(|at| self.outstanding.remove(at));
+        let answers = self.requests.answered(piece, begin, length);
         let Some(answers) = answers else { return Err(self.mismatch()) };
         self.carried = 0;
         self.phase = Phase::Payload { answers, left: answers.block.length };
@@ -316,8 +339,8 @@ impl Leecher {
     fn mismatch(&self) -> Fault {
         Fault::NotAsked {
             header: self.carry[..self.carried].into(),
-            outstanding: self.outstanding.len(),
-            oldest: self.outstanding.front().map(|asked| asked.block),
+            outstanding: self.requests.outstanding(),
+            oldest: self.requests.oldest().map(|asked| asked.block),
         }
     }
 
@@ -326,6 +349,7 @@ impl Leecher {
         id: u8,
         left: u32,
         bytes: &[u8],
+        now: Instant,
         tally: &mut Tally,
     ) -> Result<usize, Fault> {
         let body = bytes.get(..left as usize).unwrap_or(bytes);
@@ -339,7 +363,7 @@ impl Leecher {
         self.phase = Phase::Body { id, left };
         if left == 0 {
             self.phase = Phase::Header;
-            if id == id::BITFIELD { self.on_bitfield()? } else { self.on_reject(tally)? }
+            if id == id::BITFIELD { self.on_bitfield(now)? } else { self.on_reject(tally)? }
         }
         Ok(length)
     }
@@ -358,15 +382,18 @@ impl Leecher {
         }
         match id {
             id::CHOKE => {
-                tally.on_choke();
+                tally.counts.chokes += 1;
                 self.choked = true;
                 if !self.fast {
-                    self.outstanding.clear();
+                    self.requests.fall();
                 }
             }
             id::UNCHOKE => {
                 self.choked = false;
-                self.unchoked_at.get_or_insert(now);
+                self.milestones.unchoke.get_or_insert(now);
+            }
+            id::HAVE_ALL => {
+                self.milestones.bitfield.get_or_insert(now);
             }
             id::HAVE_NONE => return Err(Fault::NotASeed { has: 0, of: self.piece_count }),
             _ => {}
@@ -378,21 +405,28 @@ impl Leecher {
         Ok(())
     }
 
-    fn on_bitfield(&self) -> Result<(), Fault> {
-        if self.pieces_named == self.piece_count {
-            return Ok(());
+    fn on_bitfield(&mut self, now: Instant) -> Result<(), Fault> {
+        if self.pieces_named != self.piece_count {
+            return Err(Fault::NotASeed { has: self.pieces_named, of: self.piece_count });
         }
-        Err(Fault::NotASeed { has: self.pieces_named, of: self.piece_count })
+        self.milestones.bitfield.get_or_insert(now);
+        Ok(())
     }
 
+    /// BEP 6, Reject Request: of a request of ours, and each only once. Those that come with a choke
+    /// are made again when it ends, as clients do; else the seeder has refused, and that is the answer.
     fn on_reject(&mut self, tally: &mut Tally) -> Result<(), Fault> {
         self.carried = 0;
         let block = frames::block_at(&self.carry);
-        let at = self.outstanding.iter().position(|asked| asked.block == block);
-        if at.and_then(|at| self.outstanding.remove(at)).is_none() {
+        let Some(request) = self.requests.rejected(block) else {
             return Err(Fault::RejectNotAsked(block));
+        };
+        tally.counts.rejects += 1;
+        if self.choked {
+            self.requests.again(request);
+        } else {
+            tally.counts.errors += 1;
         }
-        tally.on_reject();
         Ok(())
     }
 }

@@ -1,8 +1,11 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use ringseed_meta::PeerId;
 
 use super::*;
-use crate::order::Order;
+use crate::order::{Blocks, Order};
+use crate::tally::Distinct;
 use crate::target::Pieces;
 
 const NAME: InfoHash = InfoHash([7; 20]);
@@ -12,7 +15,12 @@ const T1: Instant = Instant::from_us(1_250);
 fn leecher(depth: usize) -> Leecher {
     let pieces = Pieces::even(1 << 15, (9 << 15) + 100).unwrap();
     let blocks = Blocks::new(pieces.clone(), Order::Sequential, 0, 1);
-    Leecher::new(NAME, pieces.count(), blocks, depth, None)
+    let requests = Requests::closed(blocks, depth, u64::MAX);
+    Leecher::new(NAME, pieces.count(), requests, Interest::Told, None)
+}
+
+fn tally() -> Tally {
+    Tally::new(Arc::new(Distinct::new(10)))
 }
 
 fn frame(id: u8, body: &[u8]) -> Vec<u8> {
@@ -72,7 +80,7 @@ fn feed_whole(leecher: &mut Leecher, stream: &[u8], tally: &mut Tally) -> Result
 }
 
 fn unchoked(depth: usize) -> (Leecher, Tally) {
-    let (mut leecher, mut tally) = (leecher(depth), Tally::new());
+    let (mut leecher, mut tally) = (leecher(depth), tally());
     let greeting = [handshake(), frame(id::HAVE_ALL, &[]), frame(id::UNCHOKE, &[])].concat();
     feed_whole(&mut leecher, &greeting, &mut tally).unwrap();
     (leecher, tally)
@@ -83,14 +91,15 @@ proptest! {
     fn a_stream_means_the_same_however_it_is_cut_and_read(
         cuts in prop::collection::vec(1_usize..40_000, 1..40), small in any::<bool>(), drop in any::<bool>(),
     ) {
-        let (mut leecher, mut tally) = (leecher(4), Tally::new());
+        let (mut leecher, mut tally) = (leecher(4), tally());
         let mut cuts = cuts.into_iter().cycle().map(|cut| if small { cut % 20 + 1 } else { cut });
         let greeting = [
             handshake(), vec![0; 4], frame(id::BITFIELD, &[0xff, 0xc0]), frame(id::EXTENDED, &[0; 300]),
             frame(id::HAVE, &[0, 0, 0, 2]), vec![0; 8], frame(17, &[0; 4]), frame(id::UNCHOKE, &[]),
         ].concat();
         feed(&mut leecher, &greeting, &mut cuts, &mut tally).unwrap();
-        prop_assert_eq!(leecher.unchoked_at(), Some(T1));
+        let said = leecher.milestones();
+        prop_assert_eq!([said.handshake, said.bitfield, said.unchoke], [Some(T1); 3]);
         prop_assert!(leecher.is_idle());
 
         let requests = asked(&mut leecher);
@@ -111,16 +120,18 @@ proptest! {
             }
         }
         prop_assert!(leecher.is_idle());
-        prop_assert_eq!((tally.blocks, tally.rejects, tally.chokes), (3, 1, 0));
-        prop_assert_eq!(tally.payload_bytes, 3 << 14);
-        prop_assert_eq!((tally.latency_us.min(), tally.latency_us.max()), (250, 250));
+        let counts = tally.counts;
+        prop_assert_eq!((counts.answers, counts.rejects, counts.chokes), (3, 1, 0));
+        prop_assert_eq!(counts.payload_bytes, 3 << 14);
+        let latency = &tally.latencies.request_to_piece;
+        prop_assert_eq!((latency.min(), latency.max()), (250, 250));
         prop_assert_eq!(leecher.offset as usize, greeting.len() + answers.len());
         prop_assert_eq!(asked(&mut leecher).len(), 4);
     }
 
     #[test]
     fn no_stream_makes_it_panic(stream in prop::collection::vec(any::<u8>(), 0..400), greeted in any::<bool>()) {
-        let (mut leecher, mut tally) = if greeted { unchoked(3) } else { (leecher(3), Tally::new()) };
+        let (mut leecher, mut tally) = if greeted { unchoked(3) } else { (leecher(3), tally()) };
         asked(&mut leecher);
         let _ = feed_whole(&mut leecher, &stream, &mut tally);
     }
@@ -128,7 +139,7 @@ proptest! {
 
 #[test]
 fn nothing_is_asked_while_choked_and_depth_is_kept_afterwards() {
-    let (mut leecher, mut tally) = (leecher(3), Tally::new());
+    let (mut leecher, mut tally) = (leecher(3), tally());
     assert!(asked(&mut leecher).is_empty());
     feed_whole(&mut leecher, &[handshake(), frame(id::UNCHOKE, &[])].concat(), &mut tally).unwrap();
     let requests = asked(&mut leecher);
@@ -144,7 +155,7 @@ fn nothing_is_asked_while_choked_and_depth_is_kept_afterwards() {
 #[test]
 fn the_greeting_keeps_to_what_the_seeder_speaks_and_is_said_once() {
     for (reserved, ids) in [(4, &[15, 2][..]), (0, &[2])] {
-        let (mut leecher, mut tally) = (leecher(1), Tally::new());
+        let (mut leecher, mut tally) = (leecher(1), tally());
         let mut out = Vec::new();
         leecher.greet(&mut out);
         assert!(out.is_empty());
@@ -160,16 +171,46 @@ fn the_greeting_keeps_to_what_the_seeder_speaks_and_is_said_once() {
 #[test]
 fn a_choke_drops_requests_unless_the_fast_extension_rejects_them_by_name() {
     for fast in [true, false] {
-        let (mut leecher, mut tally) = (leecher(2), Tally::new());
+        let (mut leecher, mut tally) = (leecher(2), tally());
         let mut hello = handshake();
         hello[27] = if fast { 4 } else { 0 };
         feed_whole(&mut leecher, &[hello, frame(id::UNCHOKE, &[])].concat(), &mut tally).unwrap();
         let requests = asked(&mut leecher);
         let choke_and_back = [frame(id::CHOKE, &[]), frame(id::UNCHOKE, &[])].concat();
         feed_whole(&mut leecher, &choke_and_back, &mut tally).unwrap();
-        assert_eq!(tally.chokes, 1);
+        assert_eq!(tally.counts.chokes, 1);
         let late = feed_whole(&mut leecher, &piece_for(&requests[0]), &mut tally);
         assert_eq!(late.is_ok(), fast);
+    }
+}
+
+#[test]
+fn an_open_loop_charges_from_the_time_a_request_was_due_and_asks_again_what_a_choke_dropped() {
+    for fast in [true, false] {
+        let pieces = Pieces::even(1 << 15, 10 << 15).unwrap();
+        let blocks = Blocks::new(pieces.clone(), Order::Sequential, 0, 1);
+        let requests = Requests::open(blocks, 8);
+        let mut leecher = Leecher::new(NAME, pieces.count(), requests, Interest::Told, None);
+        let mut tally = tally();
+        let mut hello = handshake();
+        hello[27] = if fast { 4 } else { 0 };
+        leecher.arrive(Instant::from_us(100));
+        feed_whole(&mut leecher, &hello, &mut tally).unwrap();
+        assert!(asked(&mut leecher).is_empty(), "choked: it waits");
+        feed_whole(&mut leecher, &frame(id::UNCHOKE, &[]), &mut tally).unwrap();
+        let requests = asked(&mut leecher);
+        assert_eq!(requests.len(), 1);
+        let mut back = frame(id::CHOKE, &[]);
+        if fast {
+            back.extend(frame(id::REJECT, &requests[0]));
+        }
+        back.extend(frame(id::UNCHOKE, &[]));
+        feed_whole(&mut leecher, &back, &mut tally).unwrap();
+        assert_eq!((leecher.requests().waiting(), tally.counts.errors), (1, 0));
+        let requests = asked(&mut leecher);
+        feed_whole(&mut leecher, &piece_for(&requests[0]), &mut tally).unwrap();
+        let latency = &tally.latencies.request_to_piece;
+        assert_eq!((latency.len(), latency.max()), (1, T1.as_us() - 100));
     }
 }
 
@@ -212,15 +253,15 @@ fn a_seeder_that_cannot_be_measured_is_named_as_such() {
         (vec![0x10, 0, 0, 1], Fault::FrameTooLong { length: 0x1000_0001, limit: FRAME_BYTES_MAX }),
     ];
     for (bytes, right) in cases {
-        let (mut leecher, mut tally) = (leecher(1), Tally::new());
+        let (mut leecher, mut tally) = (leecher(1), tally());
         feed_whole(&mut leecher, &handshake(), &mut tally).unwrap();
         assert_eq!(feed_whole(&mut leecher, &bytes, &mut tally).unwrap_err(), right);
     }
     let mut other = handshake();
     other[28] = 8;
-    let fault = feed_whole(&mut leecher(1), &other, &mut Tally::new()).unwrap_err();
+    let fault = feed_whole(&mut leecher(1), &other, &mut self::tally()).unwrap_err();
     assert!(matches!(fault, Fault::InfoHash { .. }));
-    let fault = feed_whole(&mut leecher(1), &[b'H'; 68], &mut Tally::new()).unwrap_err();
+    let fault = feed_whole(&mut leecher(1), &[b'H'; 68], &mut self::tally()).unwrap_err();
     assert!(matches!(fault, Fault::Handshake(_)), "{fault}");
 }
 
@@ -229,7 +270,7 @@ fn a_reject_of_nothing_asked_is_a_fault() {
     let (mut leecher, mut tally) = unchoked(1);
     let mut request = asked(&mut leecher)[0].clone();
     feed_whole(&mut leecher, &frame(id::REJECT, &request), &mut tally).unwrap();
-    assert_eq!(tally.rejects, 1);
+    assert_eq!(tally.counts.rejects, 1);
     request[3] = 5;
     let fault = feed_whole(&mut leecher, &frame(id::REJECT, &request), &mut tally).unwrap_err();
     assert!(matches!(fault, Fault::RejectNotAsked(block) if block.piece.0 == 5));

@@ -7,19 +7,22 @@
 
 pub mod cli;
 pub mod clock;
+pub mod context;
+mod engine;
 pub mod fault;
-pub mod flood;
 pub mod frames;
 pub mod leecher;
 pub mod note;
 pub mod observer;
 pub mod order;
+pub mod pace;
 pub mod plan;
-pub mod report;
+pub mod requests;
 pub mod results;
 pub mod run;
 pub mod tally;
 pub mod target;
+pub mod trickle;
 pub mod verify;
 pub mod watch;
 
@@ -34,10 +37,41 @@ pub mod limits {
     pub const OPS_A_CONNECTION: u32 = 3;
     /// Bytes read at once where they are looked at: a block.
     pub const SCRATCH_BYTES: usize = 16 << 10;
-    /// Connections of a run. The ring has a bounded op table, and a source port a number of 16 bits.
-    pub const CONNECTIONS_MAX: u32 = 10_000;
-    const _: () = assert!(CONNECTIONS_MAX * OPS_A_CONNECTION <= ringseed_ring::limits::OPS_MAX);
-    /// Descriptors beside the connections': rings, pipes, /proc and the standard streams.
+    /// Connections of a load. A source address has 65,535 ports, and by default some 28,000 to give.
+    pub const CONNECTIONS_MAX: u32 = 60_000;
+    /// Connections of a thread: its ring has a bounded op table. More get further threads.
+    pub const RING_CONNECTIONS_MAX: u32 = 10_000;
+    const _: () =
+        assert!(RING_CONNECTIONS_MAX * OPS_A_CONNECTION <= ringseed_ring::limits::OPS_MAX);
+    /// Connections of a thread's churn that are open at once. A seeder that serves a thousand peers a
+    /// second within two seconds keeps below it.
+    pub const CHURN_OPEN_MAX: u32 = 2_000;
+    /// Requests of an open loop outstanding on a connection: what seeders accept (250 in libtorrent)
+    /// by a safe margin. More wait with us.
+    pub const OPEN_LOOP_DEPTH: u64 = 128;
+    /// Requests of a thread that are due and wait with us: seconds of the highest rates. More stay in
+    /// the pace, at their own times.
+    pub const ARRIVALS_WAITING_MAX: usize = 1 << 18;
+    /// Seconds between keep-alives of an idle connection. BEP 3 has two minutes.
+    pub const KEEP_ALIVE_S: u64 = 100;
+    /// Milliseconds of allowance that a slow reader may save up: two of its reads.
+    pub const TRICKLE_BURST_MS: u64 = 200;
+    /// Slow readers of a thread read by turns: so many parts of them, one each step.
+    pub const TRICKLE_STEPS: usize = 10;
+    /// Milliseconds of a step.
+    pub const TRICKLE_STEP_MS: u64 = 10;
+    /// Milliseconds after the counted time in which answers to an open loop still count. What is not
+    /// answered by then is an error.
+    pub const LAST_ANSWERS_MS: u64 = 1_000;
+    /// Intervals of a phase: points of its time series.
+    pub const INTERVALS_MAX: u32 = 600;
+    /// Kinds of errors that are kept apart while a phase runs; later ones are counted together.
+    pub const ERROR_KINDS_MAX: usize = 200;
+    /// Milliseconds between two phases, in which the target lets go of the first one's connections.
+    pub const SETTLE_MS: u64 = 200;
+    /// Descriptors of a thread beside its connections': ring, waker, pipe.
+    pub const DESCRIPTORS_A_THREAD: u64 = 8;
+    /// Descriptors beside all these: /proc, results, the standard streams.
     pub const DESCRIPTORS_BESIDE: u64 = 64;
     /// Requests outstanding on a connection: a 1 GiB/s path of 32 ms.
     pub const DEPTH_MAX: u32 = 2_048;

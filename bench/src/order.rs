@@ -1,5 +1,7 @@
 //! Which block a connection asks for next. Pure; a seed gives the same load again.
 
+use std::fmt;
+
 use ringseed_meta::limits::BLOCK_BYTES;
 use ringseed_meta::{BlockRef, PieceIndex};
 
@@ -7,12 +9,82 @@ use crate::target::Pieces;
 
 /// In which order a connection walks the pieces. Blocks within a piece are always asked in order,
 /// as clients do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
     /// One after another, each connection from a place of its own.
     Sequential,
     /// Shuffled, each connection in its own way: what rarest first looks like to a seeder.
     Random,
+    /// So many of 100 requests go to a hot set of so many of 100 pieces, the same for all
+    /// connections; within the set and outside of it each connection has a shuffle of its own. What
+    /// a release day looks like: a few pieces that everybody lacks.
+    HotSet { requests_percent: u8, pieces_percent: u8 },
+}
+
+impl Order {
+    /// The hot set that is meant when nobody says otherwise.
+    pub const HOT_SET: Order = Order::HotSet { requests_percent: 90, pieces_percent: 10 };
+
+    /// Blocks that a connection asks for at least before it asks for one of them again: at most so
+    /// many may be outstanding.
+    pub fn blocks_apart(self, pieces: &Pieces) -> u64 {
+        match self {
+            Order::Sequential | Order::Random => pieces.block_count(),
+            Order::HotSet { pieces_percent, .. } => {
+                let hot = hot_pieces(pieces.count(), pieces_percent);
+                let few = hot.min(pieces.count() - hot).max(1);
+                // Shorter pieces may all be in the smaller set.
+                u64::from(few) * u64::from(pieces.shortest().div_ceil(BLOCK_BYTES))
+            }
+        }
+    }
+}
+
+/// Not an order.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "order '{0}': sequential, random, hot-set or hot-set:R:P is needed, where R of 100 requests \
+     (1 to 99) go to P of 100 pieces (1 to 99); hot-set alone is hot-set:90:10"
+)]
+pub struct OrderError(String);
+
+impl std::str::FromStr for Order {
+    type Err = OrderError;
+
+    fn from_str(text: &str) -> Result<Order, OrderError> {
+        let wrong = || OrderError(text.into());
+        match text {
+            "sequential" => return Ok(Order::Sequential),
+            "random" => return Ok(Order::Random),
+            "hot-set" => return Ok(Order::HOT_SET),
+            _ => {}
+        }
+        let shares = text.strip_prefix("hot-set:").and_then(|shares| shares.split_once(':'));
+        let (requests, pieces) = shares.ok_or_else(wrong)?;
+        let percent = |text: &str| match text.parse() {
+            Ok(percent @ 1..=99) => Ok(percent),
+            _ => Err(wrong()),
+        };
+        Ok(Order::HotSet { requests_percent: percent(requests)?, pieces_percent: percent(pieces)? })
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Order::Sequential => f.write_str("sequential"),
+            Order::Random => f.write_str("random"),
+            Order::HotSet { requests_percent, pieces_percent } => {
+                write!(f, "hot-set:{requests_percent}:{pieces_percent}")
+            }
+        }
+    }
+}
+
+/// Pieces in the hot set: at least one, and at least one outside where there are two.
+fn hot_pieces(count: u32, percent: u8) -> u32 {
+    let hot = (u64::from(count) * u64::from(percent)).div_ceil(100) as u32;
+    hot.clamp(1, count.saturating_sub(1).max(1))
 }
 
 /// The endless list of blocks that one connection asks for: all of them once, then again.
@@ -20,8 +92,8 @@ pub enum Order {
 pub struct Blocks {
     pieces: Pieces,
     walk: Walk,
-    /// How many pieces were begun, modulo their count.
-    position: u32,
+    /// The piece that is asked for, and the block of it that is next.
+    piece: PieceIndex,
     begin: u32,
 }
 
@@ -29,42 +101,89 @@ impl Blocks {
     /// The list of connection number `connection` out of `connections`.
     pub fn new(pieces: Pieces, order: Order, connection: u32, connections: u32) -> Blocks {
         let count = pieces.count();
-        let walk = match order {
+        let mut walk = match order {
             Order::Sequential => {
                 let start =
                     u64::from(connection) * u64::from(count) / u64::from(connections.max(1));
-                Walk::From(u32::try_from(start).unwrap_or(0))
+                Walk::Straight { next: u32::try_from(start).unwrap_or(0) }
             }
-            Order::Random => Walk::Shuffled { key: mix(u64::from(connection) + 1) },
+            Order::Random => Walk::Shuffled(Shuffle::new(count, connection)),
+            Order::HotSet { requests_percent, pieces_percent } => {
+                let hot = hot_pieces(count, pieces_percent);
+                Walk::HotSet {
+                    requests_percent,
+                    hot: Shuffle::new(hot, connection),
+                    cold: Shuffle::new(count - hot, connection),
+                    begun: u64::from(connection) << 32,
+                }
+            }
         };
-        Blocks { pieces, walk, position: 0, begin: 0 }
+        let piece = walk.next_piece(count);
+        Blocks { pieces, walk, piece, begin: 0 }
     }
 
     /// The next block to ask for.
     pub fn next_block(&mut self) -> BlockRef {
-        let count = self.pieces.count();
-        let piece = match self.walk {
-            Walk::From(start) => {
-                ((u64::from(start) + u64::from(self.position)) % u64::from(count)) as u32
-            }
-            Walk::Shuffled { key } => shuffled(self.position, count, key),
-        };
-        let piece_bytes = self.pieces.length(PieceIndex(piece));
+        let piece_bytes = self.pieces.length(self.piece);
         let length = BLOCK_BYTES.min(piece_bytes - self.begin);
-        let block = BlockRef { piece: PieceIndex(piece), begin: self.begin, length };
+        let block = BlockRef { piece: self.piece, begin: self.begin, length };
         self.begin += length;
         if self.begin == piece_bytes {
             self.begin = 0;
-            self.position = (self.position + 1) % count;
+            self.piece = self.walk.next_piece(self.pieces.count());
         }
         block
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Walk {
-    From(u32),
-    Shuffled { key: u64 },
+    Straight { next: u32 },
+    Shuffled(Shuffle),
+    HotSet { requests_percent: u8, hot: Shuffle, cold: Shuffle, begun: u64 },
+}
+
+/// Which pieces are hot is a shuffle that all connections share.
+const HOT_KEY: u64 = 0x5eed;
+
+impl Walk {
+    fn next_piece(&mut self, count: u32) -> PieceIndex {
+        PieceIndex(match self {
+            Walk::Straight { next } => {
+                let piece = *next;
+                *next = (piece + 1) % count;
+                piece
+            }
+            Walk::Shuffled(shuffle) => shuffle.next(),
+            Walk::HotSet { requests_percent, hot, cold, begun } => {
+                *begun += 1;
+                let is_hot = mix(*begun) % 100 < u64::from(*requests_percent);
+                let place =
+                    if is_hot || cold.count == 0 { hot.next() } else { hot.count + cold.next() };
+                shuffled(place, count, HOT_KEY)
+            }
+        })
+    }
+}
+
+/// All numbers below `count` in an order of their own, again and again.
+#[derive(Clone, Debug)]
+struct Shuffle {
+    key: u64,
+    count: u32,
+    position: u32,
+}
+
+impl Shuffle {
+    fn new(count: u32, connection: u32) -> Shuffle {
+        Shuffle { key: mix(u64::from(connection) + 1), count, position: 0 }
+    }
+
+    fn next(&mut self) -> u32 {
+        let number = shuffled(self.position, self.count, self.key);
+        self.position = (self.position + 1) % self.count;
+        number
+    }
 }
 
 /// The place of `position` in a shuffle of `0..count` that `key` names: a Feistel network over the
@@ -121,6 +240,59 @@ mod tests {
                 prop_assert_eq!(asked, total_bytes);
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_hot_set_gets_its_share_of_requests_and_is_the_same_for_all(
+            count in 20_u32..3_000, requests_percent in 1_u8..100, pieces_percent in 1_u8..100, connection in 0_u32..1_000,
+        ) {
+            let order = Order::HotSet { requests_percent, pieces_percent };
+            let pieces = Pieces::even(1 << 14, u64::from(count) << 14).unwrap();
+            let hot: BTreeSet<u32> =
+                (0..hot_pieces(count, pieces_percent)).map(|at| shuffled(at, count, HOT_KEY)).collect();
+            let mut blocks = Blocks::new(pieces.clone(), order, connection, 1_000);
+            let asked: Vec<u32> = (0..20_000).map(|_| blocks.next_block().piece.0).collect();
+            let share = asked.iter().filter(|piece| hot.contains(piece)).count() as f64 / 20_000.0;
+            // Five standard deviations of a fair coin.
+            prop_assert!((share - f64::from(requests_percent) / 100.0).abs() < 0.018, "{share}");
+            let apart = order.blocks_apart(&pieces) as usize;
+            for window in asked.windows(apart).step_by(97) {
+                let distinct: BTreeSet<_> = window.iter().collect();
+                prop_assert_eq!(distinct.len(), apart, "asked twice within {} blocks", apart);
+            }
+        }
+    }
+
+    #[test]
+    fn within_the_hot_set_each_piece_is_asked_for_as_often_as_the_others() {
+        let pieces = Pieces::even(1 << 14, 1_000 << 14).unwrap();
+        let mut blocks = Blocks::new(pieces, Order::HOT_SET, 3, 10);
+        let mut times = std::collections::BTreeMap::new();
+        (0..10_000).for_each(|_| *times.entry(blocks.next_block().piece.0).or_insert(0) += 1);
+        let mut times: Vec<u32> = times.into_values().collect();
+        times.sort_unstable();
+        let (cold, hot) = times.split_at(times.len() - 100);
+        assert!(hot[99] - hot[0] <= 1 && hot[0] > 80, "{hot:?}");
+        assert!(cold[cold.len() - 1] <= 2, "{cold:?}");
+    }
+
+    #[test]
+    fn an_order_is_read_as_it_is_written() {
+        for text in ["sequential", "random", "hot-set:80:20"] {
+            assert_eq!(text.parse::<Order>().unwrap().to_string(), text);
+        }
+        assert_eq!("hot-set".parse(), Ok(Order::HOT_SET));
+        for text in ["", "hot", "hot-set:", "hot-set:0:10", "hot-set:90:100", "hot-set:9"] {
+            assert_eq!(text.parse::<Order>(), Err(OrderError(text.into())));
+        }
+    }
+
+    #[test]
+    fn a_torrent_of_one_piece_is_all_hot() {
+        let pieces = Pieces::even(1 << 14, 1 << 14).unwrap();
+        let mut blocks = Blocks::new(pieces, Order::HOT_SET, 0, 1);
+        (0..1_000).for_each(|_| assert_eq!(blocks.next_block().piece.0, 0));
     }
 
     #[test]

@@ -1,174 +1,204 @@
-//! A whole run: threads, the time that counts, and what was spent in it.
+//! A whole run: phases one after another, and what is known of target and machine.
 
+mod gather;
+mod parameters;
+mod phase;
+mod remarks;
+mod timeline;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
-use ringseed_meta::Instant;
+use anyhow::{Context as _, bail};
 use ringseed_ring::system;
 
-use crate::clock::{Clock, Schedule};
-use crate::flood::{Flood, Load, Note, Outcomes};
-use crate::limits::DESCRIPTORS_BESIDE;
-use crate::report::Report;
-use crate::tally;
-use crate::watch::cpu::CoreTicks;
-use crate::watch::process;
+use crate::clock::Clock;
+use crate::engine;
+use crate::limits::{DESCRIPTORS_A_THREAD, DESCRIPTORS_BESIDE, RING_CONNECTIONS_MAX};
+use crate::observer::Observer;
+use crate::plan::{Kind, Phase, Place, Plan, Rate};
+use crate::results::{PhaseResult, Results, SCHEMA, Target};
+use crate::watch::machine;
 
-/// How long threads may take to end after the time that counts.
-const ENDING: Duration = Duration::from_secs(5);
-
-/// How a load is run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// What is asked of whom.
-    pub load: Load,
-    /// A thread for each, pinned where a core is named.
-    pub threads: Vec<Option<usize>>,
-    /// How long the seeder may take to unchoke all.
-    pub opening: Duration,
-    /// Load that does not count.
-    pub warm_up: Duration,
-    /// Load that counts.
-    pub length: Duration,
-    /// The seeder's process.
-    pub seeder: Option<u32>,
+/// Carries a plan out. Errors are those of the plan and of this machine; what the target did wrong
+/// stands in the results' `failures`, after which no further phase is begun.
+pub fn run(plan: &Plan, observer: &mut dyn Observer) -> anyhow::Result<Results> {
+    check(plan)?;
+    let places: Arc<[Place]> = match plan.places.as_slice() {
+        [] => [Place::default()].into(),
+        places => places.into(),
+    };
+    raise_descriptors(plan, places.len() as u32)?;
+    let clock = Clock::start();
+    let address = plan.seeder.as_ref().map(|seeder| seeder.address);
+    let mut results = Results {
+        schema: SCHEMA.into(),
+        program: concat!("ringseed-swarm ", env!("CARGO_PKG_VERSION")).into(),
+        title: plan.title.clone(),
+        command: std::env::args().collect(),
+        started_unix_ms: unix_ms(),
+        elapsed_s: 0.0,
+        machine: machine::look(address, plan.pid, &places),
+        target: target_of(plan),
+        phases: Vec::new(),
+        failures: Vec::new(),
+    };
+    for (phase, number) in plan.phases.iter().zip(1..) {
+        observer.phase(phase, number, plan.phases.len());
+        let mut rates = Rates { peak: peak_of(&results.phases, &plan.phases), missing: false };
+        let loads: BTreeMap<usize, f64> =
+            phase.loads.iter().enumerate().map(|(at, load)| (at, rates.of(&load.kind))).collect();
+        if rates.missing {
+            bail!(
+                "phase '{}': a rate is a share of the peak, and no flood of this run has answers: let a phase with one come before",
+                phase.name
+            );
+        }
+        let run = phase::Run { plan, phase, places: &places, clock, rates: &loads };
+        let over = run.carry_out(observer)?;
+        observer.phase_over(&over.result);
+        results.phases.push(over.result);
+        results.failures.extend(over.failures);
+        if !results.failures.is_empty() || observer.wants_end() {
+            break;
+        }
+    }
+    results.elapsed_s = seconds(clock.now().since(ringseed_meta::Instant::ZERO));
+    Ok(results)
 }
 
-/// Runs the load to its end.
-pub fn run(plan: &Plan) -> anyhow::Result<Report> {
-    let wanted = u64::from(plan.load.connections) + DESCRIPTORS_BESIDE;
+/// Rates of loads, once the peak is known.
+struct Rates {
+    peak: Option<f64>,
+    /// A share of the peak is asked for, and there is none.
+    missing: bool,
+}
+
+impl Rates {
+    fn of(&mut self, kind: &Kind) -> f64 {
+        match kind {
+            Kind::Latency { rate: Rate::PerSecond(rate), .. }
+            | Kind::Churn { rate, .. }
+            | Kind::Announce { rate, .. } => *rate,
+            Kind::Latency { rate: Rate::OfPeak(share), .. } => match self.peak {
+                Some(peak) => share * peak,
+                None => {
+                    self.missing = true;
+                    0.0
+                }
+            },
+            Kind::Flood { .. } | Kind::Idle { .. } | Kind::Slow { .. } | Kind::Abuse { .. } => 0.0,
+        }
+    }
+}
+
+/// The most answers a second of any flood so far.
+fn peak_of(results: &[PhaseResult], phases: &[Phase]) -> Option<f64> {
+    let floods = results.iter().zip(phases).flat_map(|(result, phase)| {
+        let loads = result.loads.iter().zip(&phase.loads);
+        loads
+            .filter(|(_, load)| matches!(load.kind, Kind::Flood { .. }))
+            .map(|(load, _)| load.counts.answers as f64 / result.seconds)
+    });
+    floods.filter(|rate| *rate > 0.0 && rate.is_finite()).max_by(f64::total_cmp)
+}
+
+/// What no run can be made of.
+fn check(plan: &Plan) -> anyhow::Result<()> {
+    for phase in &plan.phases {
+        for load in &phase.loads {
+            let of = || format!("phase '{}', load '{}'", phase.name, load.name);
+            match &load.kind {
+                Kind::Announce { .. } if plan.tracker.is_none() => {
+                    bail!("{}: it announces, and no tracker is given", of())
+                }
+                Kind::Announce { .. } => {}
+                _ if plan.seeder.is_none() => bail!("{}: no seeder is given", of()),
+                _ => check_peers(plan, &load.kind).with_context(of)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_peers(plan: &Plan, kind: &Kind) -> anyhow::Result<()> {
+    let Some(seeder) = &plan.seeder else { return Ok(()) };
+    match kind {
+        Kind::Flood { verify: true, .. } if seeder.metainfo.is_none() => {
+            bail!("it verifies, and hashes stand in the .torrent file alone: give it")
+        }
+        Kind::Latency { rate: Rate::PerSecond(rate), .. } | Kind::Churn { rate, .. }
+            if !(rate.is_finite() && *rate > 0.0) =>
+        {
+            bail!("a rate of {rate} a second: it must be over 0")
+        }
+        Kind::Latency { rate: Rate::OfPeak(share), .. } if !(share.is_finite() && *share > 0.0) => {
+            bail!("a share of {share} of the peak: it must be over 0")
+        }
+        Kind::Flood { depth, order, .. }
+            if u64::from(*depth) > order.blocks_apart(&seeder.pieces) =>
+        {
+            let blocks = order.blocks_apart(&seeder.pieces);
+            bail!(
+                "depth {depth}: in the order {order} a leecher asks for one of {blocks} blocks again \
+                 after that many, and none may be outstanding twice: lower the depth"
+            )
+        }
+        Kind::Slow { bytes_per_s: 0, .. } => bail!("0 bytes a second: use idle connections"),
+        _ => Ok(()),
+    }
+}
+
+/// Descriptors for the phase that needs most.
+fn raise_descriptors(plan: &Plan, places: u32) -> anyhow::Result<()> {
+    let of_load = |kind: &Kind| {
+        let connections = engine::connections_of(kind, places);
+        let threads = u64::from(places + connections / RING_CONNECTIONS_MAX);
+        u64::from(connections) + threads * DESCRIPTORS_A_THREAD
+    };
+    let of_phase = |phase: &Phase| phase.loads.iter().map(|load| of_load(&load.kind)).sum::<u64>();
+    let wanted = plan.phases.iter().map(of_phase).max().unwrap_or(0) + DESCRIPTORS_BESIDE;
     let limit = system::raise_fd_limit(wanted).context("cannot read the limit of descriptors")?;
     if limit < wanted {
         bail!("{wanted} descriptors are needed; the limit is {limit}: raise `ulimit -n`");
     }
-    let schedule = Arc::new(Schedule::new());
-    let report = Threads::start(plan, &schedule).and_then(|threads| threads.measure(&schedule));
-    schedule.end();
-    report
+    Ok(())
 }
 
-/// CPU time until some moment.
-struct Spent {
-    at: Instant,
-    cores: CoreTicks,
-    seeder: Option<Duration>,
-    own: Duration,
-}
-
-impl Spent {
-    fn now(plan: &Plan, at: Instant) -> anyhow::Result<Spent> {
-        let cpu_of = |pid| process::stat(pid).map(|stat| stat.cpu);
-        let seeder = plan.seeder.map(cpu_of).transpose()?;
-        Ok(Spent { at, cores: CoreTicks::read()?, seeder, own: cpu_of(std::process::id())? })
+fn target_of(plan: &Plan) -> Target {
+    let seeder = plan.seeder.as_ref();
+    let tracker = plan.tracker.iter().flat_map(|tracker| {
+        let udp = tracker.udp.map(|udp| format!("udp://{udp}/announce"));
+        tracker.http.clone().into_iter().chain(udp)
+    });
+    Target {
+        address: seeder.map(|seeder| seeder.address.to_string()),
+        info_hash: seeder.map(|seeder| seeder.info_hash.to_string()),
+        total_bytes: seeder.map_or(0, |seeder| seeder.pieces.total_bytes()),
+        piece_bytes: seeder.map_or(0, |seeder| seeder.pieces.piece_bytes()),
+        tracker: tracker.collect(),
+        pid: plan.pid,
+        command: plan.pid.and_then(command_of),
     }
 }
 
-/// The threads of a run, as the main one sees them.
-struct Threads<'a> {
-    plan: &'a Plan,
-    clock: Clock,
-    told: Receiver<Note>,
-    unchoked: u32,
-    lost: u32,
-    ended: Vec<Outcomes>,
+/// The command line of a process.
+fn command_of(pid: u32) -> Option<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<String> = bytes
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
-impl<'a> Threads<'a> {
-    fn start(plan: &'a Plan, schedule: &Arc<Schedule>) -> anyhow::Result<Threads<'a>> {
-        let clock = Clock::start();
-        let (tell, told) = mpsc::channel();
-        let load = Arc::new(plan.load.clone());
-        for (at, core) in plan.threads.iter().copied().enumerate() {
-            let (load, schedule, tell) = (load.clone(), schedule.clone(), tell.clone());
-            let numbers = (at as u32..load.connections).step_by(plan.threads.len());
-            std::thread::Builder::new()
-                .name(format!("flood-{at}"))
-                .spawn(move || {
-                    let flood = Flood::new(core, load, numbers, clock, tell.clone());
-                    let outcomes = flood.and_then(|flood| flood.run(&schedule));
-                    // The main thread has gone only when the run has failed.
-                    let _ = tell.send(Note::Ended(Box::new(outcomes)));
-                })
-                .context("cannot start a thread")?;
-        }
-        Ok(Threads { plan, clock, told, unchoked: 0, lost: 0, ended: Vec::new() })
-    }
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
 
-    fn measure(mut self, schedule: &Schedule) -> anyhow::Result<Report> {
-        let Plan { load, opening, warm_up, length, .. } = self.plan;
-        self.wait_until(self.clock.now().after(*opening), |threads| {
-            threads.unchoked + threads.lost >= load.connections
-        })?;
-        if self.unchoked == 0 {
-            let Load { target, connections, .. } = load;
-            let s = opening.as_secs_f64();
-            bail!("{target} has unchoked none of {connections} connections in {s} s (--opening)");
-        }
-        let (count_from, until) = schedule.begin(self.clock.now(), *warm_up, *length);
-        self.wait_until(count_from, |_| false)?;
-        let before = Spent::now(self.plan, self.clock.now())?;
-        self.wait_until(until, |_| false)?;
-        let after = Spent::now(self.plan, self.clock.now())?;
-        let all_ended = |threads: &Threads| threads.ended.len() == threads.plan.threads.len();
-        self.wait_until(self.clock.now().after(ENDING), all_ended)?;
-        if !all_ended(&self) {
-            bail!("a thread of the flood did not end within {} s", ENDING.as_secs());
-        }
-        self.report(&before, &after)
-    }
-
-    /// Waits for a time, or for what ends the wait earlier. A thread's error ends the run, and so
-    /// does the loss of the last connection.
-    fn wait_until(&mut self, time: Instant, done: impl Fn(&Threads) -> bool) -> anyhow::Result<()> {
-        while !done(self) {
-            match self.told.recv_timeout(time.since(self.clock.now())) {
-                Ok(Note::Unchoked) => self.unchoked += 1,
-                Ok(Note::Lost(why)) => {
-                    self.lost += 1;
-                    let Load { target, connections, .. } = &self.plan.load;
-                    if self.lost == *connections {
-                        bail!("no connection to {target} is left: {why}");
-                    }
-                }
-                Ok(Note::Ended(outcomes)) => self.ended.push((*outcomes)?),
-                // Disconnected: all threads are at their end, a moment before ours.
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-
-    fn report(self, before: &Spent, after: &Spent) -> anyhow::Result<Report> {
-        let plan = self.plan;
-        let mut report = Report {
-            length: plan.length,
-            connections: plan.load.connections,
-            depth: plan.load.depth,
-            unchoked: 0,
-            lost: 0,
-            tally: tally::Tally::new(),
-            distinct_bytes: 0,
-            to_unchoke_us: tally::new_histogram(),
-            elapsed: after.at.since(before.at),
-            cores: after.cores.since(&before.cores),
-            seeder: after
-                .seeder
-                .zip(before.seeder)
-                .map(|(after, before)| after.saturating_sub(before)),
-            own: after.own.saturating_sub(before.own),
-        };
-        for outcomes in &self.ended {
-            report.tally.add(&outcomes.tally);
-            report.unchoked += outcomes.unchoked;
-            report.lost += outcomes.lost;
-            // Both histograms have one range, so nothing can fall outside.
-            let _ = report.to_unchoke_us.add(&outcomes.to_unchoke_us);
-        }
-        let distinct = report.tally.distinct.iter();
-        report.distinct_bytes =
-            distinct.map(|piece| u64::from(plan.load.pieces.length(*piece))).sum();
-        Ok(report)
-    }
+fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
 }

@@ -1,101 +1,202 @@
 //! What a thread counts while it reads.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use ringseed_meta::PieceIndex;
+use ringseed_meta::{Instant, PieceIndex};
 
-use crate::limits::LATENCY_US_MAX;
+use crate::results::Counts;
+use crate::results::distribution::new_histogram;
 
-/// Counts of one thread's connections; begun again at the end of the warm-up.
-#[derive(Clone, Debug)]
+/// Counts of one thread's connections. Taken and begun again at the end of each interval.
+#[derive(Debug)]
 pub struct Tally {
-    /// Bytes of blocks, headers not counted.
-    pub payload_bytes: u64,
-    /// Blocks whose last byte came.
-    pub blocks: u64,
-    /// Requests refused by name (BEP 6).
-    pub rejects: u64,
-    /// Times that a seeder choked us.
-    pub chokes: u64,
-    /// Pieces that came whole and have the torrent's hash (`--verify`).
-    pub pieces_verified: u64,
-    /// Which pieces were verified since the load began, each once whoever received it.
-    pub distinct: BTreeSet<PieceIndex>,
-    /// Pieces whose blocks came in another order than asked, so that they could not be hashed.
-    pub pieces_broken_off: u64,
-    /// From the request to the last byte of its block. Microseconds.
-    pub latency_us: Histogram<u64>,
+    /// Since they were last taken.
+    pub counts: Counts,
+    /// Of these, those that count since the phase began, whenever they happened.
+    pub latencies: Latencies,
+    /// Answers to what was asked for earlier are not recorded.
+    pub record_from: Instant,
+    /// Which pieces of the torrent were verified, by any thread of the load.
+    distinct: Arc<Distinct>,
+}
+
+/// Times, in microseconds.
+#[derive(Debug)]
+pub struct Latencies {
+    /// From the request to the last byte of its block.
+    pub request_to_piece: Histogram<u64>,
+    /// From the time at which something was to happen to the time at which it did.
+    pub late: Histogram<u64>,
+    /// From the call of connect(2) to its end, the seeder's handshake, its first word on its
+    /// pieces, its first unchoke.
+    pub connected: Histogram<u64>,
+    pub handshake: Histogram<u64>,
+    pub bitfield: Histogram<u64>,
+    pub unchoke: Histogram<u64>,
+}
+
+impl Latencies {
+    fn new() -> Latencies {
+        Latencies {
+            request_to_piece: new_histogram(),
+            late: new_histogram(),
+            connected: new_histogram(),
+            handshake: new_histogram(),
+            bitfield: new_histogram(),
+            unchoke: new_histogram(),
+        }
+    }
+
+    fn all(&mut self) -> [(&'static str, &mut Histogram<u64>); 6] {
+        [
+            ("request_to_piece", &mut self.request_to_piece),
+            ("late", &mut self.late),
+            ("connected", &mut self.connected),
+            ("handshake", &mut self.handshake),
+            ("bitfield", &mut self.bitfield),
+            ("unchoke", &mut self.unchoke),
+        ]
+    }
+
+    /// Those in which something was recorded, which are empty then.
+    fn take(&mut self) -> Vec<(&'static str, Histogram<u64>)> {
+        let all = self.all().into_iter();
+        let recorded = all.filter(|(_, histogram)| !histogram.is_empty());
+        recorded
+            .map(|(name, histogram)| (name, std::mem::replace(histogram, new_histogram())))
+            .collect()
+    }
+}
+
+/// Records a time.
+#[inline]
+pub fn record(histogram: &mut Histogram<u64>, time: Duration) {
+    histogram.saturating_record(time.as_micros() as u64);
 }
 
 impl Tally {
     /// Nothing counted.
-    pub fn new() -> Tally {
+    pub fn new(distinct: Arc<Distinct>) -> Tally {
         Tally {
-            payload_bytes: 0,
-            blocks: 0,
-            rejects: 0,
-            chokes: 0,
-            pieces_verified: 0,
-            pieces_broken_off: 0,
-            distinct: BTreeSet::new(),
-            latency_us: new_histogram(),
+            counts: Counts::default(),
+            latencies: Latencies::new(),
+            record_from: Instant::ZERO,
+            distinct,
         }
+    }
+
+    /// What was counted and recorded since this was last called.
+    pub fn take(&mut self) -> (Counts, Vec<(&'static str, Histogram<u64>)>) {
+        (std::mem::take(&mut self.counts), self.latencies.take())
+    }
+
+    /// Begins again, but for what counts since the phase began.
+    pub fn begin_counting(&mut self) {
+        let Counts { connections, unchoked, lost, distinct_bytes, .. } = self.counts;
+        self.counts = Counts { connections, unchoked, lost, distinct_bytes, ..Counts::default() };
+        self.latencies.request_to_piece.reset();
+        self.latencies.late.reset();
+    }
+
+    /// Forgets the times of connections that were made so far: those that are made later count.
+    pub fn forget_openings(&mut self) {
+        let Latencies { connected, handshake, bitfield, unchoke, .. } = &mut self.latencies;
+        [connected, handshake, bitfield, unchoke].into_iter().for_each(Histogram::reset);
     }
 
     #[inline]
     pub(crate) fn on_payload(&mut self, length: u32) {
-        self.payload_bytes += u64::from(length);
+        self.counts.payload_bytes += u64::from(length);
     }
 
+    /// A block has come whole that was asked for, or was to be asked for, at `since`.
     #[inline]
-    pub(crate) fn on_block(&mut self, latency: Duration) {
-        self.blocks += 1;
-        self.latency_us.saturating_record(latency.as_micros() as u64);
+    pub(crate) fn on_block(&mut self, since: Instant, now: Instant) {
+        self.counts.answers += 1;
+        if since >= self.record_from {
+            record(&mut self.latencies.request_to_piece, now.since(since));
+        }
     }
 
-    pub(crate) fn on_reject(&mut self) {
-        self.rejects += 1;
+    /// What was asked for, or was to be asked for, at `since` will not come. It is recorded with the
+    /// time it has waited, since to leave it out would flatter whoever does not answer.
+    pub(crate) fn on_unanswered(&mut self, since: Instant, now: Instant) {
+        if since >= self.record_from {
+            self.counts.errors += 1;
+            record(&mut self.latencies.request_to_piece, now.since(since));
+        }
     }
 
-    pub(crate) fn on_verified(&mut self, piece: PieceIndex) {
-        self.pieces_verified += 1;
-        self.distinct.insert(piece);
-    }
-
-    /// Begins again; only what was received since the load began stays.
-    pub fn restart(&mut self) {
-        let distinct = std::mem::take(&mut self.distinct);
-        *self = Tally { distinct, ..Tally::new() };
-    }
-
-    pub(crate) fn on_choke(&mut self) {
-        self.chokes += 1;
-    }
-
-    /// Adds another thread's counts.
-    pub fn add(&mut self, other: &Tally) {
-        self.payload_bytes += other.payload_bytes;
-        self.blocks += other.blocks;
-        self.rejects += other.rejects;
-        self.chokes += other.chokes;
-        self.pieces_verified += other.pieces_verified;
-        self.pieces_broken_off += other.pieces_broken_off;
-        self.distinct.extend(&other.distinct);
-        // Both histograms have one range, so nothing can fall outside.
-        let _ = self.latency_us.add(&other.latency_us);
+    pub(crate) fn on_verified(&mut self, piece: PieceIndex, length: u32) {
+        self.counts.pieces_verified += 1;
+        if self.distinct.insert(piece) {
+            self.counts.distinct_bytes += u64::from(length);
+        }
     }
 }
 
-impl Default for Tally {
-    fn default() -> Tally {
-        Tally::new()
+/// A set of pieces that threads share.
+#[derive(Debug)]
+pub struct Distinct(Vec<AtomicU64>);
+
+impl Distinct {
+    /// None of `count` pieces.
+    pub fn new(count: u32) -> Distinct {
+        Distinct((0..count.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Adds a piece. Whether it was not there before.
+    pub fn insert(&self, piece: PieceIndex) -> bool {
+        let bit = 1 << (piece.0 % u64::BITS);
+        let word = self.0.get((piece.0 / u64::BITS) as usize);
+        word.is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
     }
 }
 
-/// A histogram of times in microseconds with three significant digits.
-pub(crate) fn new_histogram() -> Histogram<u64> {
-    // The only errors are a bound below 2 and more than 5 digits.
-    Histogram::new_with_max(LATENCY_US_MAX, 3).unwrap_or_else(|_| unreachable!("constant bounds"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: fn(u64) -> Instant = Instant::from_us;
+
+    #[test]
+    fn a_piece_is_distinct_once_whoever_had_it() {
+        let distinct = Arc::new(Distinct::new(65));
+        let (mut first, mut second) = (Tally::new(distinct.clone()), Tally::new(distinct));
+        first.on_verified(PieceIndex(64), 100);
+        second.on_verified(PieceIndex(64), 100);
+        second.on_verified(PieceIndex(0), 7);
+        assert_eq!(first.counts.distinct_bytes, 100);
+        assert_eq!((second.counts.pieces_verified, second.counts.distinct_bytes), (2, 7));
+    }
+
+    #[test]
+    fn what_is_taken_is_counted_once_and_the_warm_up_not_at_all() {
+        let mut tally = Tally::new(Arc::new(Distinct::new(1)));
+        tally.counts.connections = 3;
+        record(&mut tally.latencies.unchoke, Duration::from_micros(9));
+        tally.on_block(AT(5), AT(10));
+        tally.begin_counting();
+        tally.on_block(AT(20), AT(27));
+        let (counts, latencies) = tally.take();
+        assert_eq!((counts.connections, counts.answers), (3, 1));
+        let told: Vec<_> = latencies.iter().map(|(name, of)| (*name, of.len(), of.max())).collect();
+        assert_eq!(told, [("request_to_piece", 1, 7), ("unchoke", 1, 9)]);
+        let (counts, latencies) = tally.take();
+        assert_eq!((counts, latencies.len()), (Counts::default(), 0));
+    }
+
+    #[test]
+    fn answers_to_what_the_warm_up_asked_for_are_counted_but_not_recorded() {
+        let mut tally = Tally::new(Arc::new(Distinct::new(1)));
+        tally.record_from = AT(100);
+        tally.on_block(AT(99), AT(500));
+        tally.on_unanswered(AT(99), AT(500));
+        tally.on_unanswered(AT(100), AT(500));
+        assert_eq!((tally.counts.answers, tally.counts.errors), (1, 1));
+        assert_eq!(tally.latencies.request_to_piece.len(), 1);
+    }
 }

@@ -72,6 +72,23 @@ impl Pieces {
         self.short.get(&piece.0).copied().unwrap_or(self.piece_bytes)
     }
 
+    /// Bytes of the shortest.
+    pub fn shortest(&self) -> u32 {
+        self.short.values().min().copied().unwrap_or(self.piece_bytes)
+    }
+
+    /// Bytes of all.
+    pub fn total_bytes(&self) -> u64 {
+        let whole = u64::from(self.count) - self.short.len() as u64;
+        whole * u64::from(self.piece_bytes)
+            + self.short.values().map(|rest| u64::from(*rest)).sum::<u64>()
+    }
+
+    /// Bytes of each but the short ones.
+    pub fn piece_bytes(&self) -> u32 {
+        self.piece_bytes
+    }
+
     /// Blocks in all.
     pub fn block_count(&self) -> u64 {
         let whole = u64::from(self.count) - self.short.len() as u64;

@@ -14,8 +14,8 @@ use crate::fault::Fault;
 pub enum Progress {
     /// There is more to come.
     Within,
-    /// It is whole, and right.
-    Verified,
+    /// It is whole, so many bytes, and right.
+    Verified(u32),
     /// Bytes came out of order, and an earlier piece can no longer be hashed.
     BrokenOff,
 }
@@ -68,8 +68,21 @@ impl Verifier {
         if self.metainfo.geometry().piece_bytes(self.piece) != Some(self.position) {
             return Ok(progress);
         }
-        self.position = 0;
-        if self.is_right() { Ok(Progress::Verified) } else { Err(Fault::WrongPiece(self.piece)) }
+        let length = std::mem::take(&mut self.position);
+        if self.is_right() { Ok(Progress::Verified(length)) } else { Err(self.wrong_piece()) }
+    }
+
+    /// Where the piece lies, for the person who must find out why.
+    fn wrong_piece(&self) -> Fault {
+        let geometry = self.metainfo.geometry();
+        let offset = u64::from(self.piece.0) * u64::from(geometry.piece_length());
+        let whole = geometry.whole_piece(self.piece);
+        let spans = whole.into_iter().flat_map(|whole| geometry.spans(whole));
+        let places = spans.filter(|span| !span.is_pad).filter_map(|span| {
+            let path = geometry.file(span.file)?.path;
+            Some(format!("'{path}' at byte {}", span.offset))
+        });
+        Fault::WrongPiece { piece: self.piece, offset, places: places.collect() }
     }
 
     fn is_v1(&self) -> bool {
@@ -187,7 +200,8 @@ mod tests {
                         .map(|block| give(&mut verifier, block, step).unwrap())
                         .collect();
                     let (last, before) = ends.split_last().unwrap();
-                    prop_assert_eq!(*last, Progress::Verified);
+                    let length = metainfo.geometry().piece_bytes(PieceIndex(piece)).unwrap();
+                    prop_assert_eq!(*last, Progress::Verified(length));
                     prop_assert!(before.iter().all(|end| *end == Progress::Within));
                 }
             }
@@ -203,7 +217,11 @@ mod tests {
             give(&mut verifier, blocks[0], 16 << 10).unwrap();
             let mut bytes = content(PIECE)[16 << 10..].to_vec();
             bytes[77] ^= 1;
-            assert_eq!(verifier.take(blocks[1], 0, &bytes), Err(Fault::WrongPiece(PieceIndex(1))));
+            let fault = verifier.take(blocks[1], 0, &bytes).unwrap_err();
+            assert_eq!(
+                fault.to_string(),
+                "piece 1, bytes from 32768 of the torrent ('t/a' at byte 32768), does not have the torrent's hash"
+            );
         }
     }
 
@@ -215,6 +233,6 @@ mod tests {
         assert_eq!(give(&mut verifier, first[1], 16 << 10), Ok(Progress::Within));
         assert_eq!(give(&mut verifier, first[0], 16 << 10), Ok(Progress::Within));
         assert_eq!(give(&mut verifier, second[0], 16 << 10), Ok(Progress::BrokenOff));
-        assert_eq!(give(&mut verifier, second[1], 16 << 10), Ok(Progress::Verified));
+        assert_eq!(give(&mut verifier, second[1], 16 << 10), Ok(Progress::Verified(PIECE)));
     }
 }

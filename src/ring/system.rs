@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,6 +58,22 @@ pub fn pin_thread(core: usize) -> io::Result<()> {
     unsafe { libc::CPU_SET(core, &mut set) };
     // SAFETY: `set` is readable for its size.
     check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) })
+}
+
+/// Takes this thread, and it alone, to the network namespace that the file names (`/run/netns/NAME`):
+/// sockets that it makes from now on belong there. Needs CAP_SYS_ADMIN (EPERM).
+pub fn enter_network_namespace(path: &Path) -> io::Result<()> {
+    let namespace = File::open(path)?;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+}
+
+/// By how much waits of this thread may take longer, so that the system can wake for several at
+/// once; 50 microseconds by default. At least a nanosecond.
+pub fn set_timer_slack(slack: Duration) -> io::Result<()> {
+    let ns = libc::c_ulong::try_from(slack.as_nanos().max(1)).unwrap_or(libc::c_ulong::MAX);
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) })
 }
 
 fn usage(who: i32) -> io::Result<libc::rusage> {
@@ -143,6 +159,29 @@ mod tests {
         });
         assert_eq!(pinned.join().unwrap(), [core]);
         assert!(pin_thread(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn a_namespace_that_is_none_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = enter_network_namespace(file.path()).unwrap_err();
+        // EINVAL for a plain file; EPERM where we may not enter any.
+        assert!(matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPERM)), "{error}");
+        assert!(enter_network_namespace(Path::new("/nowhere/at/all")).is_err());
+    }
+
+    #[test]
+    fn the_timer_slack_of_a_thread_is_its_own() {
+        let slack = || std::fs::read_to_string("/proc/thread-self/timerslack_ns");
+        let before = slack().ok();
+        let of_thread = std::thread::spawn(move || {
+            set_timer_slack(Duration::from_nanos(7)).unwrap();
+            slack().ok()
+        });
+        let inside = of_thread.join().unwrap();
+        // Where the file is not to be read, the call has succeeded all the same.
+        assert!(inside.is_none_or(|text| text.trim() == "7"));
+        assert_eq!(before, std::fs::read_to_string("/proc/thread-self/timerslack_ns").ok());
     }
 
     #[test]

@@ -1,0 +1,56 @@
+//! A load as it was asked for, for readers of results.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::plan::{Kind, Rate, Transport};
+
+/// Names and values. `rate` is what a rate came to that is a share of the peak.
+pub(super) fn of(kind: &Kind, rate: f64) -> BTreeMap<String, Value> {
+    let pairs: Vec<(&str, Value)> = match kind {
+        Kind::Flood { connections, depth, order, verify } => vec![
+            ("connections", json!(connections)),
+            ("depth", json!(depth)),
+            ("order", json!(order.to_string())),
+            ("verify", json!(verify)),
+        ],
+        Kind::Latency { connections, rate: asked, order } => {
+            let share = match asked {
+                Rate::PerSecond(_) => None,
+                Rate::OfPeak(share) => Some(("share_of_peak", json!(share))),
+            };
+            [
+                ("connections", json!(connections)),
+                ("rate_per_s", json!(rate)),
+                ("order", json!(order.to_string())),
+            ]
+            .into_iter()
+            .chain(share)
+            .collect()
+        }
+        Kind::Churn { rate, blocks } => {
+            vec![("rate_per_s", json!(rate)), ("blocks", json!(blocks))]
+        }
+        Kind::Idle { connections } => vec![("connections", json!(connections))],
+        Kind::Slow { connections, depth, bytes_per_s } => vec![
+            ("connections", json!(connections)),
+            ("depth", json!(depth)),
+            ("bytes_per_s", json!(bytes_per_s)),
+        ],
+        Kind::Announce { transport, rate, torrents, scrapes } => {
+            let transport = match transport {
+                Transport::Http => "http",
+                Transport::Udp => "udp",
+            };
+            vec![
+                ("transport", json!(transport)),
+                ("rate_per_s", json!(rate)),
+                ("torrents", json!(torrents)),
+                ("scrapes", json!(scrapes)),
+            ]
+        }
+        Kind::Abuse { only } => vec![("only", json!(only))],
+    };
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
