@@ -15,6 +15,7 @@ pub mod leecher;
 pub mod note;
 pub mod observer;
 pub mod order;
+pub mod output;
 pub mod pace;
 pub mod plan;
 pub mod requests;
@@ -87,4 +88,12 @@ pub mod limits {
     /// Threads of the target that are told apart; others are summed up in one line. More than a
     /// program has that runs one for each core.
     pub const THREADS_TOLD_MAX: usize = 32;
+    /// Bytes of a `result.json` that is read: hours of intervals of ten loads, and a bound for memory.
+    pub const RESULT_BYTES_MAX: u64 = 256 << 20;
+    /// Runs put side by side: ten programs in six repetitions; a page of more is not read by anybody.
+    pub const REPORT_RUNS_MAX: usize = 60;
+    /// Columns of a heat map: two pixels each at the least; longer runs put intervals together.
+    pub const PLOT_COLUMNS_MAX: usize = 220;
+    /// Points of a line over time: more than pixels; longer runs put samples together.
+    pub const PLOT_POINTS_MAX: usize = 600;
 }

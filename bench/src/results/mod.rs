@@ -87,7 +87,8 @@ pub struct PhaseResult {
     pub cost: Cost,
     /// CPU time of each thread of the target within that time.
     pub target_threads: Vec<ThreadTime>,
-    /// Memory of the target before the first connection of the phase, and at its end.
+    /// What the target holds at rest: before the first connection of the phase, and when its
+    /// connections have gone.
     pub memory_before: Memory,
     pub memory_after: Memory,
     /// As time passed.
