@@ -90,9 +90,13 @@ function latencyAxis() {
   });
 }
 
-function secondsAxis() {
-  return axis({ scale: "x", label: "seconds since the phase began to count", size: 26,
-    values: plain });
+// Seconds; of long phases minutes or hours.
+function timeAxis(end) {
+  const [unit, name] = end > 10800 ? [3600, "hours"] : end > 600 ? [60, "minutes"] : [1, "seconds"];
+  const incrs = [];
+  for (const power of [0.1, 1, 10, 100, 1000]) for (const step of [1, 2, 5]) incrs.push(step * power * unit);
+  return axis({ scale: "x", label: name + " since the phase began to count", size: 26, incrs,
+    values: (u, marks) => plain(u, marks.map(mark => mark / unit)) });
 }
 
 function legend(figure, entries) {
@@ -199,7 +203,7 @@ function lines(figure, plot) {
       y: { range: (u, min, max) => [0, max > 0 ? max * 1.1 : 1] },
     },
     axes: [
-      secondsAxis(),
+      timeAxis(x[x.length - 1]),
       axis({ scale: "y", label: plot.y, size: 56, values: plain }),
     ],
     series: [{}].concat(series),
@@ -308,9 +312,9 @@ function heat(figure, plot) {
       x: { time: false, range: () => [begin, end] },
       y: { distr: 3, log: 10, range: () => [low / 1.3, Math.max(high * 1.3, low * 8)] },
     },
-    axes: [secondsAxis(), latencyAxis()],
+    axes: [timeAxis(end), latencyAxis()],
     // Each with a rim, since cells behind are dark or pale.
-    series: [{}, line("#000", 3), line("#fff", 1.4), line("#fff", 3.4), line("#d55e00", 1.8)],
+    series: [{}, line("#000", 4), line("#fff", 2), line("#fff", 3.4), line("#d55e00", 1.8)],
     cursor: { drag: { x: false, y: false }, points: { show: false } },
     hooks: { drawAxes: [cells] },
   }, [middle, of("p50_us"), of("p50_us"), of("p99_us"), of("p99_us")], u => {

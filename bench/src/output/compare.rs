@@ -93,6 +93,7 @@ impl Figure {
         match self {
             Figure::Latency { .. } => units::time(value.round() as u64),
             Figure::IdleBytes => units::bytes(value),
+            Figure::Bad if value.fract() == 0.0 => units::count(value as u64),
             _ => units::number(value),
         }
     }
@@ -366,3 +367,7 @@ pub(super) fn ratio_text(cell: &Cell) -> Option<String> {
     let ratio = cell.first_by_this?;
     Some(format!("{}{ratio:.2}", if cell.tells { "" } else { "~" }))
 }
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

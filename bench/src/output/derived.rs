@@ -1,5 +1,8 @@
 //! Figures that follow from others, and how things are called.
 
+use serde_json::Value;
+
+use super::units;
 use crate::results::{Distribution, LoadResult, Memory, PhaseResult};
 
 /// What a load measures above all: of a churn the way to the unchoke, else the answer to a request.
@@ -46,16 +49,38 @@ pub(super) fn metric_words(metric: &str) -> String {
     }
 }
 
-/// How the load was asked for: `connections 100, depth 64`.
+/// How the load was asked for: `connections 100, depth 64, rate 65,000/s`. What was not asked for is
+/// left out.
 pub(super) fn parameters(load: &LoadResult) -> String {
-    let parts = load.parameters.iter().map(|(name, value)| {
-        let name = name.replace('_', " ");
-        match value {
-            serde_json::Value::String(text) => format!("{name} {text}"),
-            other => format!("{name} {other}"),
-        }
+    let parts = load.parameters.iter().filter_map(|(name, value)| {
+        let (name, unit) = match name.strip_suffix("_per_s") {
+            Some(name) => (name, "/s"),
+            None => (name.as_str(), ""),
+        };
+        let value = value_text(value)?;
+        let space = if value.is_empty() { "" } else { " " };
+        Some(format!("{}{space}{value}{unit}", name.replace('_', " ")))
     });
     parts.collect::<Vec<_>>().join(", ")
+}
+
+/// None for what says no; nothing for what says yes.
+fn value_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null | Value::Bool(false) => None,
+        Value::Bool(true) => Some(String::new()),
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(match (number.as_u64(), number.as_f64()) {
+            (Some(whole), _) => units::count(whole),
+            (None, Some(number)) => units::number(number),
+            (None, None) => number.to_string(),
+        }),
+        Value::Array(values) => {
+            let texts: Vec<String> = values.iter().filter_map(value_text).collect();
+            (!texts.is_empty()).then(|| texts.join(" "))
+        }
+        Value::Object(_) => Some(value.to_string()),
+    }
 }
 
 /// `flood-100 / fast`; a load called like its phase, or the only one of a mode, adds nothing.
@@ -144,6 +169,19 @@ mod tests {
         let mut empty = load("flood", &[]);
         empty.latencies.insert("request_to_piece".into(), Distribution::new());
         assert_eq!(name(&empty), None);
+    }
+
+    #[test]
+    fn parameters_are_told_as_they_were_asked_for() {
+        let mut load = load("flood", &[]);
+        let json = serde_json::json!({
+            "connections": 1_000, "verify": false, "hashed": true, "only": [], "kinds": ["a", "b"],
+            "order": "random", "rate_per_s": 65_000.5, "scrapes": 0.1, "none": null,
+        });
+        load.parameters = serde_json::from_value(json).unwrap();
+        let wanted =
+            "connections 1,000, hashed, kinds a b, order random, rate 65,001/s, scrapes 0.100";
+        assert_eq!(parameters(&load), wanted);
     }
 
     #[test]

@@ -151,3 +151,87 @@ fn quantiles(us: &Histogram<u64>) -> String {
     let max = units::time(us.max());
     format!("p50 {p50:9} p90 {p90:9} p99 {p99:9} p99.9 {p999:9} max {max}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::results::distribution::new_histogram;
+    use crate::results::{Cost, Counts, Distribution, ErrorCount, Machine, SCHEMA, Target};
+
+    fn load() -> LoadResult {
+        let mut recorded = new_histogram();
+        [100, 200, 300, 4_000].into_iter().for_each(|us| recorded.saturating_record(us));
+        let mut distribution = Distribution::new();
+        distribution.add(Duration::ZERO, Duration::from_secs(2), &recorded);
+        LoadResult {
+            name: "all".into(),
+            mode: "flood".into(),
+            parameters: [("depth".to_owned(), 64.into())].into(),
+            counts: Counts {
+                connections: 10,
+                unchoked: 9,
+                lost: 1,
+                answers: 100_000,
+                payload_bytes: 3_000_000_000,
+                rejects: 4,
+                ..Counts::default()
+            },
+            latencies: [("request_to_piece".to_owned(), distribution)].into(),
+            errors: vec![ErrorCount { what: "reset".into(), times: 1 }],
+            checks: vec![Check { name: "huge frame".into(), passed: false, saw: "kept".into() }],
+        }
+    }
+
+    #[test]
+    fn a_summary_tells_verdict_figures_and_what_went_wrong() {
+        let phase = PhaseResult {
+            name: "flood-10".into(),
+            seconds: 2.0,
+            loads: vec![load()],
+            cost: Cost {
+                elapsed_s: 2.0,
+                busy_s: 3.0,
+                own_s: 0.5,
+                target_s: Some(2.0),
+                gb_per_cpu_s: Some(1.0),
+                gb_per_target_cpu_s: Some(1.5),
+                ..Cost::default()
+            },
+            remarks: vec!["mind the gap".into()],
+            ..PhaseResult::default()
+        };
+        let results = Results {
+            schema: SCHEMA.into(),
+            program: "p".into(),
+            title: "seeder".into(),
+            command: Vec::new(),
+            started_unix_ms: 0,
+            elapsed_s: 3.5,
+            machine: Machine::default(),
+            target: Target { address: Some("127.0.0.1:1".into()), ..Target::default() },
+            phases: vec![phase],
+            failures: vec!["huge frame: kept".into()],
+        };
+        let wanted = "\
+seeder: FAILED: 1 failure, 3.5 s, against 127.0.0.1:1
+
+flood-10 (2.0 s)
+  all               flood: depth 64
+  rate              1.50 GB/s (12.0 Gbit/s), 50,000 blocks/s
+  request to piece  p50 200 µs    p90 4.00 ms   p99 4.00 ms   p99.9 4.00 ms   max 4.00 ms
+  connections       10 begun, 9 unchoked, 1 lost
+  faults            4 rejects, 0 chokes, 0 errors
+  error             1 x reset
+  checks            0 of 1 passed
+  NOT PASSED        huge frame: kept
+  GB per CPU-s      1.00 over all cores, 1.50 of the target
+  cores             1.50 busy (0.00 softirq); the target 1.00; the load 0.25; 0.00 stolen
+  remark            mind the gap
+
+FAILED: huge frame: kept";
+        let told = summary(&results).to_string();
+        assert_eq!(told, wanted, "told:\n{told}");
+    }
+}

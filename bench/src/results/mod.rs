@@ -87,8 +87,8 @@ pub struct PhaseResult {
     pub cost: Cost,
     /// CPU time of each thread of the target within that time.
     pub target_threads: Vec<ThreadTime>,
-    /// What the target holds at rest: before the first connection of the phase, and when its
-    /// connections have gone.
+    /// What the target holds before the first connection of the phase, and when its counted time is
+    /// over.
     pub memory_before: Memory,
     pub memory_after: Memory,
     /// As time passed.
