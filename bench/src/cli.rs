@@ -1,26 +1,37 @@
-//! Flags into a plan; no more.
+//! Flags into a plan, results into text and an exit code; no logic. docs/swarm.md describes all of
+//! them.
 
-use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+mod announce;
+mod checks;
+mod outcome;
+mod peers;
+mod scenario;
+mod seeder;
+mod stop;
+mod threads;
+mod times;
 
-use anyhow::{Context as _, bail};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
 use clap::{Args, Parser, Subcommand};
-use ringseed_meta::limits::TORRENT_FILE_BYTES_MAX;
-use ringseed_meta::{InfoHash, Metainfo};
 
-use crate::limits::{CONNECTIONS_MAX, DEPTH_MAX};
-use crate::observer::Nobody;
-use crate::order::Order;
-use crate::plan::{Kind, Load, Phase, Place, Plan, Seeder};
-use crate::run::run;
-use crate::target::{Pieces, parse_info_hash};
+use self::outcome::Outcome;
+use crate::plan::{Phase, Plan, Seeder, Tracker};
+use crate::scenario::check_name;
 
-/// Load generator for BitTorrent seeders.
+const EXAMPLES: &str = "\
+Examples:
+  ringseed-swarm flood 127.0.0.1:6881 --torrent a.torrent --connections 100 --core 1 --pid PID
+  ringseed-swarm latency 127.0.0.1:6881 --torrent a.torrent --rate 50% --out report
+  ringseed-swarm run bench/profiles/soak.toml 127.0.0.1:6881 --torrent a.torrent --for 2h --pid PID
+
+Exit code: 0 the run passed, 1 it failed (wrong bytes, a failed check, a leak), 2 there is no result.";
+
+/// Load generator for BitTorrent seeders and trackers: tells rate, latency, and what the load cost
+/// the machine and the target.
 #[derive(Debug, Parser)]
-#[command(name = "ringseed-swarm", version)]
+#[command(name = "ringseed-swarm", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,169 +39,99 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Keep requests outstanding on many connections, drop the blocks that come, and tell rate,
-    /// latency and CPU cost. Every block's header is checked; its bytes are not.
-    Flood(Flood),
-}
-
-#[derive(Debug, Args)]
-struct Flood {
-    /// Address and port of the seeder
-    #[arg(value_name = "ADDR:PORT")]
-    target: SocketAddr,
-    /// Leechers to run
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(CONNECTIONS_MAX)))]
-    connections: u32,
-    /// Requests that each keeps outstanding
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=i64::from(DEPTH_MAX)))]
-    depth: u32,
-    /// Length of the time that counts, seconds
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-    seconds: u64,
-    /// Load before that time, seconds
-    #[arg(long, default_value_t = 1)]
-    warm_up: u64,
-    /// How long the seeder may take to unchoke all connections, seconds
-    #[arg(long, default_value_t = 20)]
-    opening: u64,
-    /// Process of the seeder: its CPU time is told apart
-    #[arg(long)]
-    pid: Option<u32>,
-    /// Source address of the connections; with '..' behind it each has its own, counting up
-    #[arg(long, value_name = "ADDR[..]")]
-    from: Option<From>,
-    /// Order in which pieces are asked for: sequential, random, hot-set[:R:P]
-    #[arg(long, default_value = "sequential")]
-    order: Order,
-    /// Cores to run on, a thread on each [default: one thread on no core in particular]
-    #[arg(long, value_name = "N,...", value_delimiter = ',')]
-    core: Vec<usize>,
-    /// Hash every piece that comes, and end the run at a wrong one; needs --torrent. The load then
-    /// costs more than most seeders: its CPU figures are no measure of them
-    #[arg(long, requires = "torrent")]
-    verify: bool,
-    /// Tell the result as one line of JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    torrent: Torrent,
-}
-
-/// The torrent: its file, or what a request needs to know of it.
-#[derive(Debug, Args)]
-struct Torrent {
-    /// The .torrent file (of a hybrid, its v1 swarm is asked for)
-    #[arg(long, value_name = "FILE", conflicts_with = "info_hash")]
-    torrent: Option<PathBuf>,
-    /// Without the file: infohash of the torrent (v2: the first 40 digits)
-    #[arg(long, value_name = "HEX", requires_all = ["piece_length", "total_bytes"])]
-    info_hash: Option<String>,
-    /// Bytes of a piece
-    #[arg(long, value_name = "BYTES")]
-    piece_length: Option<u32>,
-    /// Bytes of all pieces
-    #[arg(long, value_name = "BYTES")]
-    total_bytes: Option<u64>,
-}
-
-impl Torrent {
-    fn read(&self) -> anyhow::Result<Asked> {
-        if let Some(path) = &self.torrent {
-            return read_file(path).with_context(|| format!("cannot ask for '{}'", path.display()));
-        }
-        let (Some(info_hash), Some(piece_length), Some(total_bytes)) =
-            (&self.info_hash, self.piece_length, self.total_bytes)
-        else {
-            bail!(
-                "which torrent? Give --torrent, or --info-hash, --piece-length and --total-bytes"
-            );
-        };
-        let pieces = Pieces::even(piece_length, total_bytes)?;
-        Ok(Asked { info_hash: parse_info_hash(info_hash)?, pieces, metainfo: None })
-    }
-}
-
-/// What a torrent is to a leecher.
-struct Asked {
-    info_hash: InfoHash,
-    pieces: Pieces,
-    metainfo: Option<Arc<Metainfo>>,
-}
-
-fn read_file(path: &Path) -> anyhow::Result<Asked> {
-    let bytes = std::fs::metadata(path)?.len();
-    if bytes > TORRENT_FILE_BYTES_MAX as u64 {
-        bail!("{bytes} bytes; a torrent file has at most {TORRENT_FILE_BYTES_MAX}");
-    }
-    let metainfo = Metainfo::parse(&std::fs::read(path)?)?;
-    let info_hash = metainfo.swarms().next().context("it names no swarm")?;
-    let pieces = Pieces::of(metainfo.geometry())?;
-    Ok(Asked { info_hash, pieces, metainfo: Some(Arc::new(metainfo)) })
-}
-
-/// A source address, or the first of many.
-#[derive(Clone, Copy, Debug)]
-struct From {
-    first: IpAddr,
-    counting_up: bool,
-}
-
-impl std::str::FromStr for From {
-    type Err = std::net::AddrParseError;
-
-    fn from_str(text: &str) -> Result<From, Self::Err> {
-        let first = text.strip_suffix("..");
-        Ok(From { first: first.unwrap_or(text).parse()?, counting_up: first.is_some() })
-    }
+    /// Keep requests outstanding on many connections: how much does the seeder give, at what cost?
+    /// Every block's header is checked; its bytes are dropped unseen
+    Flood(peers::Flood),
+    /// Send requests at fixed times, whatever has been answered: how long does an answer take?
+    Latency(peers::Latency),
+    /// Hash every piece that comes: are the bytes right? The load then costs more than most seeders
+    Verify(peers::Verify),
+    /// Connect, fetch and leave at a rate
+    Churn(peers::Churn),
+    /// Hold silent connections: what does each cost the seeder's memory?
+    Idle(peers::Idle),
+    /// Time fast readers alone, then beside slow ones: do the slow ones hurt the others' p99?
+    Slow(peers::Slow),
+    /// Announce and scrape at a rate, over HTTP, UDP or both
+    Announce(announce::Announce),
+    /// Send hostile peers: what does the seeder do to each?
+    Abuse(peers::Abuse),
+    /// Run the phases of a scenario file (docs/scenarios.md)
+    Run(scenario::Run),
+    /// Put runs side by side, with ratios
+    Report(outcome::Report),
 }
 
 impl Cli {
-    /// Does what the flags say; prints the result.
-    pub fn run(self) -> anyhow::Result<()> {
-        let Command::Flood(flood) = self.command;
-        let results = run(&flood.plan()?, &mut Nobody)?;
-        let mut out = std::io::stdout();
-        if flood.json {
-            serde_json::to_writer(&mut out, &results)?;
-        } else {
-            serde_json::to_writer_pretty(&mut out, &results)?;
-        }
-        writeln!(out)?;
-        match results.failures.first() {
-            Some(failure) => bail!("{failure}"),
-            None => Ok(()),
+    /// Does what the flags say.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Flood(flags) => flags.run(),
+            Command::Latency(flags) => flags.run(),
+            Command::Verify(flags) => flags.run(),
+            Command::Churn(flags) => flags.run(),
+            Command::Idle(flags) => flags.run(),
+            Command::Slow(flags) => flags.run(),
+            Command::Announce(flags) => flags.run(),
+            Command::Abuse(flags) => flags.run(),
+            Command::Run(flags) => flags.run(),
+            Command::Report(flags) => flags.run(),
         }
     }
 }
 
-impl Flood {
-    fn plan(&self) -> anyhow::Result<Plan> {
-        let Asked { info_hash, pieces, metainfo } = self.torrent.read()?;
-        let place = |core| Place { core, namespace: None };
-        let places = match self.core.is_empty() {
-            true => vec![place(None)],
-            false => self.core.iter().map(|core| place(Some(*core))).collect(),
-        };
-        let kind = Kind::Flood {
-            connections: self.connections,
-            depth: self.depth,
-            order: self.order,
-            verify: self.verify,
-        };
-        Ok(Plan {
-            title: "flood".into(),
-            seeder: Some(Seeder { address: self.target, info_hash, pieces, metainfo }),
-            tracker: None,
-            pid: self.pid,
-            from: self.from.map(|from| (from.first, u32::from(from.counting_up))),
-            places,
-            phases: vec![Phase {
-                name: "flood".into(),
-                opening: Duration::from_secs(self.opening),
-                warm_up: Duration::from_secs(self.warm_up),
-                length: Duration::from_secs(self.seconds),
-                loads: vec![Load { name: "flood".into(), kind }],
-            }],
-        })
+/// What every run has.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The run")]
+struct Shared {
+    /// Process of the target: its CPU time, memory and descriptors are told apart
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// What reports call the run [default: the target's program]
+    #[arg(long, value_name = "TEXT", value_parser = title)]
+    title: Option<String>,
+    #[command(flatten)]
+    threads: threads::Threads,
+    #[command(flatten)]
+    outcome: Outcome,
+}
+
+fn title(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned())
+}
+
+/// What a subcommand makes of its flags.
+struct Wanted {
+    seeder: Option<Seeder>,
+    tracker: Option<Tracker>,
+    phases: Vec<Phase>,
+    /// The scenario's title and file; None: the load was made of flags.
+    scenario: Option<(Option<String>, PathBuf)>,
+}
+
+impl Shared {
+    /// Runs what is wanted and tells what came of it.
+    fn run(&self, wanted: Wanted) -> anyhow::Result<ExitCode> {
+        let plan = self.plan(wanted)?;
+        self.outcome.of(&plan)
+    }
+
+    fn plan(&self, wanted: Wanted) -> anyhow::Result<Plan> {
+        let Wanted { seeder, tracker, phases, scenario } = wanted;
+        checks::process(self.pid)?;
+        let target = seeder.as_ref().map(|seeder| seeder.address);
+        let from = self.threads.from(target)?;
+        let titled = scenario.as_ref().and_then(|(title, _)| title.clone());
+        let title = self.title.clone().or(titled);
+        let title = title.unwrap_or_else(|| outcome::usual_title(self.pid, target, &tracker));
+        let places = self.threads.places()?;
+        let plan = Plan { title, seeder, tracker, pid: self.pid, from, places, phases };
+        checks::fit(&plan).map_err(|misfit| match &scenario {
+            Some((_, path)) => {
+                anyhow::anyhow!("scenario '{}': {}", path.display(), misfit.of_a_scenario())
+            }
+            None => anyhow::anyhow!(misfit.of_flags()),
+        })?;
+        Ok(plan)
     }
 }

@@ -5,6 +5,7 @@
 //! common code would mean common bugs.
 #![forbid(unsafe_code)]
 
+pub mod beside;
 pub mod cli;
 pub mod clock;
 pub mod context;
@@ -12,6 +13,7 @@ mod engine;
 pub mod fault;
 pub mod frames;
 pub mod leecher;
+pub mod modes;
 pub mod note;
 pub mod observer;
 pub mod order;
@@ -21,6 +23,7 @@ pub mod plan;
 pub mod requests;
 pub mod results;
 pub mod run;
+pub mod scenario;
 pub mod tally;
 pub mod target;
 pub mod trickle;
@@ -96,4 +99,39 @@ pub mod limits {
     pub const PLOT_COLUMNS_MAX: usize = 220;
     /// Points of a line over time: more than pixels; longer runs put samples together.
     pub const PLOT_POINTS_MAX: usize = 600;
+    /// Requests, connections or announces a second of one load: more than a core can send.
+    pub const RATE_MAX: f64 = 1e6;
+    /// Bytes a second of a slow reader: past 1 GiB nothing is slow about it.
+    pub const BYTES_PER_S_MAX: u32 = 1 << 30;
+    /// Blocks that a leecher which comes and goes fetches: 16 MiB.
+    pub const CHURN_BLOCKS_MAX: u32 = 1_024;
+    /// Infohashes that are announced: what a busy public tracker knows.
+    pub const TORRENTS_MAX: u32 = 1_000_000;
+    /// Connections of all loads of a phase: more than two source addresses have ports for.
+    pub const PHASE_CONNECTIONS_MAX: u32 = 100_000;
+    /// Loads side by side: more than there are modes.
+    pub const LOADS_MAX: usize = 16;
+    /// Phases of a run, all rounds counted: a report with more shows nothing.
+    pub const PHASES_MAX: usize = 10_000;
+    /// Rounds of a soak: a month of rounds of a quarter of an hour.
+    pub const ROUNDS_MAX: u32 = 3_000;
+    /// Seconds of a phase that are no rounding error: one tick of the CPU times in /proc.
+    pub const PHASE_SECONDS_MIN: f64 = 0.01;
+    /// Seconds of a phase: a week. Longer soaks repeat phases.
+    pub const PHASE_SECONDS_MAX: f64 = 604_800.0;
+    /// Bytes of the name of a phase, a load or a run: with a round and a suffix it still names a file.
+    pub const NAME_BYTES_MAX: usize = 100;
+    /// Bytes of a scenario file: ten thousand phases of a hundred bytes.
+    pub const SCENARIO_BYTES_MAX: u64 = 1 << 20;
+    /// Rounds of a soak from which leaks can be told: two of warm-up, and three times two.
+    pub const LEAK_ROUNDS_MIN: usize = 8;
+    /// Rounds of which all pairs are compared; of more each nth is taken, since pairs grow with the
+    /// square.
+    pub const LEAK_PAIRS_ROUNDS_MAX: usize = 500;
+    /// Bytes by which memory must rise over a soak to be a leak: allocators keep that much in hand.
+    pub const LEAK_BYTES_MIN: f64 = 2.0 * 1024.0 * 1024.0;
+    /// Descriptors or connections by which a soak must end higher: a few may be on their way out.
+    pub const LEAK_COUNT_MIN: f64 = 8.0;
+    /// Threads of a run: more than a machine has cores to spare for load.
+    pub const THREADS_MAX: usize = 256;
 }

@@ -9,12 +9,15 @@ use ringseed_swarm::cli::Cli;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Wrong usage, or it could not go on: no result. (1 stands for a result that is a failure.)
+const NOT_RUN: u8 = 2;
+
 fn main() -> ExitCode {
     match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("ringseed-swarm: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(NOT_RUN)
         }
     }
 }

@@ -107,6 +107,19 @@ pub enum Kind {
     Abuse { only: Vec<String> },
 }
 
+impl Kind {
+    /// Connections that it holds open as long as the phase lasts.
+    pub fn connections(&self) -> u32 {
+        match self {
+            Kind::Flood { connections, .. }
+            | Kind::Latency { connections, .. }
+            | Kind::Idle { connections }
+            | Kind::Slow { connections, .. } => *connections,
+            Kind::Churn { .. } | Kind::Announce { .. } | Kind::Abuse { .. } => 0,
+        }
+    }
+}
+
 /// How an announce travels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {

@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod cpu;
+pub mod leak;
 pub mod machine;
 pub mod process;
 pub mod sockets;
