@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use ringseed_meta::Instant;
 
+use crate::announce;
 use crate::clock::Stage;
 use crate::context::Context;
 use crate::fault::Fault;
@@ -132,7 +133,8 @@ pub(crate) fn connections_of(kind: &Kind, places: u32) -> u32 {
         | Kind::Idle { connections }
         | Kind::Slow { connections, .. } => *connections,
         Kind::Churn { .. } => places * CHURN_OPEN_MAX,
-        Kind::Announce { .. } | Kind::Abuse { .. } => 0,
+        Kind::Announce { transport, .. } => announce::connections_of(*transport, places),
+        Kind::Abuse { .. } => 0,
     }
 }
 

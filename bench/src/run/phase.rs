@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use ringseed_meta::Instant;
 
 use super::gather::{Gathered, Slot, add_counts};
 use super::timeline::{Timeline, interval_of};
 use super::{parameters, remarks, seconds};
+use crate::announce::{self, Announcers};
 use crate::clock::{Clock, Schedule};
 use crate::context::Context;
 use crate::engine::{self, Peers};
@@ -153,7 +155,9 @@ impl Progress<'_> {
         let plan = self.run.plan;
         match (kind, &plan.seeder) {
             (Kind::Announce { .. }, _) => {
-                anyhow::bail!("announces are not built into this program")
+                let tracker = plan.tracker.clone().context("no tracker is given")?;
+                let announcers = Announcers { tracker, from: plan.from, addresses_before };
+                announce::start(context, &announcers, kind)
             }
             (Kind::Abuse { .. }, _) => {
                 anyhow::bail!("hostile peers are not built into this program")
@@ -421,5 +425,9 @@ impl Run<'_> {
 
 /// What a connection is that is ready.
 fn state_of(mode: &str) -> &'static str {
-    if mode == "idle" { "greeted" } else { "unchoked" }
+    match mode {
+        "idle" => "greeted",
+        "announce" => "taken in",
+        _ => "unchoked",
+    }
 }
