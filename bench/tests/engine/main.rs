@@ -4,3 +4,4 @@
 
 mod loads;
 mod stub;
+mod truths;
