@@ -113,7 +113,7 @@ def transmission(program: str, network: Network) -> Seeder:
             "peer-limit-per-torrent": CONNECTIONS,
             "upload-slots-per-torrent": CONNECTIONS,
             "encryption": 0,  # prefer plain text
-            "prefetch-enabled": False,  # all is in the page cache: a call less for each block
+            "prefetch-enabled": True,
             "preallocation": 0,
             "seed-queue-enabled": False,
             "queue-stalled-enabled": False,
@@ -137,8 +137,8 @@ def transmission(program: str, network: Network) -> Seeder:
 
 
 RTORRENT_RC = """\
-session.path.set = {session}
-directory.default.set = {data}
+session.path.set = "{session}"
+directory.default.set = "{data}"
 network.bind_address.set = {address}
 network.port_range.set = {port}-{port}
 network.port_random.set = no
@@ -156,7 +156,7 @@ network.max_open_files.set = 128
 network.max_open_sockets.set = {sockets}
 pieces.hash.on_completion.set = no
 system.daemon.set = true
-schedule2 = load, 0, 0, ((load.start, {torrent}))
+schedule2 = load, 0, 0, ((load.start, "{torrent}"))
 """
 
 
