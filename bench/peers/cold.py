@@ -38,26 +38,30 @@ def main() -> int:
     if flood.returncode != 0:
         print(flood.stderr.strip(), file=sys.stderr)
         return 1
-    run = json.loads(flood.stdout)
+    phase = json.loads(flood.stdout)["phases"][0]
+    load = phase["loads"][0]
+    counts = load["counts"]
     waits = max(event["disk_waits"] for event in events if event["event"] == "rate")
-    ratio = read_bytes / max(run["distinct_bytes"], 1)
+    ratio = read_bytes / max(counts["distinct_bytes"], 1)
     report = {
         "resident_before": cold,
-        "connections": run["unchoked"],
-        "lost": run["lost"],
-        "gb_per_s": run["gb_per_s"],
-        "pieces_verified": run["pieces_verified"],
-        "distinct_bytes": run["distinct_bytes"],
+        "connections": counts["unchoked"],
+        "lost": counts["lost"],
+        "gb_per_s": phase["cost"]["gb_per_s"],
+        "pieces_verified": counts["pieces_verified"],
+        "distinct_bytes": counts["distinct_bytes"],
         "data_bytes": content.total_bytes,
         "read_bytes": read_bytes,
         "read_per_distinct_byte": ratio,
         "worker_waits_outside_ring": waits,
-        "latency_us": run["latency_us"],
+        "latency_us": {
+            name: load["latencies"]["request_to_piece"][f"{name}_us"] for name in ("p50", "p99", "p999", "max")
+        },
     }
     print(json.dumps(report, indent=1))
     broken = [
         f"{cold:.2%} of the data was resident at the start" if cold > 0.001 else None,
-        f"{run['lost']} connections were lost" if run["lost"] else None,
+        f"{counts['lost']} connections were lost" if counts["lost"] else None,
         f"{ratio:.3f} bytes read for each distinct byte sent" if ratio > options.read_max else None,
         f"workers waited {waits} times outside the ring" if waits > options.waits_max else None,
     ]

@@ -1,7 +1,6 @@
 """One flood against one seeder, and the figures of it that tables show."""
 
 import json
-import os
 import pathlib
 import subprocess
 
@@ -22,6 +21,7 @@ def measure(
     read_through(content.path)
     try:
         with Running(seeder, content, network, session) as running:
+            read_through(content.path)  # Transmission drops what it has hashed
             flood = subprocess.run(
                 [
                     swarm, "flood", running.listen, "--torrent", content.torrent,
@@ -35,34 +35,38 @@ def measure(
             )  # fmt: skip
     except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         return {"error": str(error)}
-    if flood.returncode != 0:
+    if not flood.stdout.strip():
         return {"error": flood.stderr.strip() or f"the swarm ended with code {flood.returncode}"}
     result = json.loads(flood.stdout)
-    figures = figures_of(result)
-    figures["resident"] = resident(content.path)
-    figures["result"] = result
-    if figures["unchoked"] == 0:
-        figures["error"] = f"none of {connections} connections was unchoked within {OPENING_S} s"
-    return figures
+    run = {**figures_of(result), "resident": resident(content.path), "result": result}
+    if result["failures"]:
+        run["error"] = "; ".join(result["failures"])
+    elif run["unchoked"] == 0:
+        run["error"] = f"none of {connections} connections was unchoked within {OPENING_S} s"
+    return run
 
 
-def figures_of(run: dict) -> dict:
-    """What tables need of `flood --json`."""
-    cpu, latency = run["cpu_s"], run["latency_us"]
+def figures_of(result: dict) -> dict:
+    """What tables need of a result with one phase of one load (docs/reports.md)."""
+    phase = result["phases"][0]
+    cost, load = phase["cost"], phase["loads"][0]
+    counts, latency = load["counts"], load["latencies"]["request_to_piece"]
     return {
-        "gb_per_s": run["gb_per_s"],
-        "gb_per_cpu_s": run["gb_per_cpu_s"],
-        "gb_per_target_cpu_s": run["gb_per_seeder_cpu_s"],
-        "p50_us": latency["p50"],
-        "p99_us": latency["p99"],
-        "busy_s": cpu["busy"],
-        "target_s": cpu["seeder"],
-        "own_s": cpu["own"],
-        "steal_s": cpu["steal"],
-        "all_s": cpu["elapsed"] * (os.cpu_count() or 1),
-        "connections": run["connections"],
-        "unchoked": run["unchoked"],
-        "lost": run["lost"],
-        "rejects": run["rejects"],
-        "chokes": run["chokes"],
+        "gb_per_s": cost["gb_per_s"],
+        "gb_per_cpu_s": cost["gb_per_cpu_s"] or 0.0,
+        "gb_per_target_cpu_s": cost["gb_per_target_cpu_s"] or 0.0,
+        "gb_per_own_cpu_s": cost["gb_per_own_cpu_s"] or 0.0,
+        "p50_us": latency["p50_us"],
+        "p99_us": latency["p99_us"],
+        "busy_s": cost["busy_s"],
+        "target_s": cost["target_s"] or 0.0,
+        "own_s": cost["own_s"],
+        "steal_s": cost["steal_s"],
+        "all_s": cost["elapsed_s"] * result["machine"]["cores"],
+        "connections": load["parameters"]["connections"],
+        "unchoked": counts["unchoked"],
+        "lost": counts["lost"],
+        "rejects": counts["rejects"],
+        "chokes": counts["chokes"],
+        "remarks": phase["remarks"],
     }
