@@ -10,7 +10,7 @@ pub(crate) const ADDRESS_BYTES: usize = size_of::<libc::sockaddr_in6>();
 /// A sockaddr with room for IPv4 and IPv6.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(crate) union RawAddress {
+pub union RawAddress {
     family: libc::sa_family_t,
     v4: libc::sockaddr_in,
     v6: libc::sockaddr_in6,

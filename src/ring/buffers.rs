@@ -44,8 +44,12 @@ impl BufferPool {
         self.came_home.borrow_mut().pop()
     }
 
+    /// Buffers that may be filled.
+    pub(crate) fn at_home(&self) -> usize {
+        self.came_home.borrow().len()
+    }
+
     /// Puts a buffer back that was taken and not lent.
-    #[cfg(feature = "sim")]
     pub(crate) fn put_home(&self, id: u16) {
         self.came_home.borrow_mut().push(id);
     }
@@ -59,12 +63,25 @@ impl BufferPool {
     /// Copies into a buffer that was taken from home (the simulation's receive); cut to its size.
     #[cfg(feature = "sim")]
     pub(crate) fn fill(&self, id: u16, bytes: &[u8]) -> usize {
-        let Some(to) = self.address(id) else { return 0 };
         let length = bytes.len().min(self.buffer_bytes);
+        let copied = self.write(id, |into| {
+            into[..length].copy_from_slice(&bytes[..length]);
+            Ok(length)
+        });
+        copied.unwrap_or(0)
+    }
+
+    /// Lets a call write into a buffer that was taken from home. How many bytes it wrote.
+    #[inline]
+    pub(crate) fn write(
+        &self,
+        id: u16,
+        call: impl FnOnce(&mut [u8]) -> Result<usize, i32>,
+    ) -> Result<usize, i32> {
+        let to = self.address(id).ok_or(libc::ENOBUFS)?;
         // SAFETY: `to` has buffer_bytes bytes of this pool's memory, lent to nobody: the id was
         // taken from home and is lent only after this.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, length) };
-        length
+        call(unsafe { std::slice::from_raw_parts_mut(to, self.buffer_bytes) })
     }
 
     /// Lends bytes of a buffer that was taken from home and filled. A stretch that does not lie

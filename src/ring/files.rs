@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use crate::limits::{PAGE_BYTES, READ_AHEAD_STEP_BYTES};
 use crate::sys::{self, Errno};
@@ -12,7 +13,7 @@ const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
 
 /// A regular file, open for reading.
 pub(crate) struct OpenFile {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     /// The system will not say what is resident (asked once, remembered).
     residency_unknown: Cell<bool>,
     refuses_splice: Cell<bool>,
@@ -31,7 +32,7 @@ impl OpenFile {
         let _ = sys::advise(fd.as_fd(), libc::POSIX_FADV_RANDOM);
         let overlay = sys::filesystem(fd.as_fd()).is_ok_and(|magic| magic == OVERLAYFS_MAGIC);
         let file = OpenFile {
-            fd,
+            fd: Arc::new(fd),
             residency_unknown: Cell::new(overlay),
             refuses_splice: Cell::new(false),
         };
@@ -42,9 +43,9 @@ impl OpenFile {
         self.fd.as_fd()
     }
 
-    /// For closing it later, when nothing that was not handed over names its number.
-    pub(crate) fn into_fd(self) -> OwnedFd {
-        self.fd
+    /// For work that may outlast the file's place in the table.
+    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.fd)
     }
 
     /// splice(2) said EINVAL before: the filesystem cannot.
@@ -79,16 +80,16 @@ impl OpenFile {
             }
         }
     }
+}
 
-    /// Asks for the run's pages; does not wait for them.
-    pub(crate) fn read_ahead(&self, run: Run) -> Result<(), Errno> {
-        let end = run.offset + u64::from(run.length);
-        let mut offset = run.offset;
-        while offset < end {
-            let step = (end - offset).min(u64::from(READ_AHEAD_STEP_BYTES));
-            sys::readahead(self.fd(), offset, step as usize)?;
-            offset += step;
-        }
-        Ok(())
+/// readahead(2) of a stretch, in steps that no device cuts.
+pub(crate) fn read_ahead(file: BorrowedFd<'_>, offset: u64, length: u32) -> Result<(), Errno> {
+    let end = offset + u64::from(length);
+    let mut offset = offset;
+    while offset < end {
+        let step = (end - offset).min(u64::from(READ_AHEAD_STEP_BYTES));
+        sys::readahead(file, offset, step as usize)?;
+        offset += step;
     }
+    Ok(())
 }

@@ -11,11 +11,14 @@ mod buffers;
 #[cfg(test)]
 mod contract;
 mod counters;
+mod engine;
+mod epoll;
 mod files;
 mod gather;
 mod kernel;
 pub mod limits;
 mod memory;
+mod native;
 mod op;
 mod pipe;
 mod plan;
@@ -32,10 +35,12 @@ pub use batch::{Batch, Part};
 pub use buffers::{BufferPool, RecvBuffer};
 pub use counters::Counters;
 pub use kernel::{Kernel, KernelError, Wait};
+/// The same, by the name it had when there was one kernel.
+pub use native::KernelOptions as UringOptions;
+pub use native::{EpollKernel, KernelOptions, NativeKernel, UringKernel};
 pub use op::{
     Completion, Directory, Failure, File, FileStat, Op, OpId, Outcome, Residency, Run, Socket,
     Token, Verb,
 };
 pub use plan::{Probe, StartError, VerbPlan, ZeroCopy, verb_plan};
-pub use uring::{UringKernel, UringOptions};
 pub use waker::Waker;

@@ -1,5 +1,7 @@
 //! Named bounds of this room, each with its unit and its reason.
 
+use std::time::Duration;
+
 /// Operations in flight for one kernel. Ten thousand connections keep two each; the rest is slack.
 pub const OPS_MAX: u32 = 32_768;
 
@@ -63,6 +65,29 @@ pub const BATCHES_KEPT: usize = 256;
 /// Threads the system may use behind the ring for work that cannot be done otherwise
 /// (bounded, unbounded): opens, and reads of filesystems that cannot wait without a thread.
 pub const IO_WORKERS: [u32; 2] = [8, 2];
+
+/// Edges taken by one epoll_wait: a busy worker looks again each turn, and a turn answers 256.
+pub const EPOLL_EVENTS: usize = 512;
+
+/// Threads of one kernel without io_uring for calls that wait for a disk. They keep its device busy:
+/// readahead has asked for the pages before anybody waits for them.
+pub const IO_THREADS: usize = 16;
+
+/// Of these, at most so many read: the others open files and ask for pages, however long reads take.
+pub const IO_THREADS_THAT_WAIT: usize = 14;
+
+/// How long such a thread stays without work.
+pub const IO_THREAD_IDLE: Duration = Duration::from_secs(10);
+
+/// Bytes of such a thread's stack: it makes system calls.
+pub const IO_THREAD_STACK_BYTES: usize = 128 << 10;
+
+/// Reads of one byte that a thread takes together: they wait for the pages of one fetch, and those
+/// of the first are seldom the last to come.
+pub const TOUCHES_AT_ONCE: usize = 32;
+
+/// Bytes from one such read to the next of the same fetch.
+pub const TOUCHES_REACH_BYTES: u64 = 128 << 10;
 
 /// Bytes of a page, in which pipes count their slots and cachestat its answers. Where the system has
 /// larger ones, batches are copied.

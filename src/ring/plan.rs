@@ -144,6 +144,18 @@ pub(crate) fn explain(errno: i32, host: &Host) -> StartError {
     StartError(format!("cannot set up io_uring: {}: {cause}", text(errno)))
 }
 
+/// Why the descriptors of a kernel without io_uring cannot be had.
+pub(crate) fn explain_epoll(errno: i32) -> StartError {
+    let cure = match errno {
+        libc::EMFILE | libc::ENFILE => {
+            "no descriptor is left; raise the limit (ulimit -n, LimitNOFILE=)"
+        }
+        libc::ENOMEM | libc::ENOSPC => "the system has no memory for it, or this user no watches",
+        _ => "epoll_create1, epoll_ctl and eventfd2 must be allowed to this process",
+    };
+    StartError(format!("cannot set up epoll: {}: {cure}", text(errno)))
+}
+
 /// What of the system explains a failed set-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Host {

@@ -370,3 +370,12 @@ pub(crate) fn page_bytes() -> usize {
     // SAFETY: no memory is passed.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0)
 }
+
+/// What openat2(2) is asked for.
+pub(crate) fn open_how(flags: i32, resolve: u64) -> libc::open_how {
+    // SAFETY: all-zero is a valid open_how.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = flags as u64;
+    how.resolve = resolve;
+    how
+}

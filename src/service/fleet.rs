@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use ringseed_meta::PeerId;
-use ringseed_ring::{UringOptions, Verb, Waker};
+use ringseed_ring::{KernelOptions, Verb, Waker};
 use ringseed_sched::choke::Slots;
 
 use super::listen::{ListenError, Listeners};
@@ -25,7 +25,7 @@ pub(super) struct FleetOptions {
     pub(super) cores: Vec<usize>,
     pub(super) peer_id: PeerId,
     pub(super) slots: Slots,
-    pub(super) ring: UringOptions,
+    pub(super) ring: KernelOptions,
     pub(super) connections_max: u32,
     pub(super) connections_per_address_max: u32,
     /// Bytes that peers may leave unacknowledged, over all workers.
@@ -230,7 +230,7 @@ fn seed_of(peer_id: &PeerId, place: usize) -> u64 {
 
 fn spawn(
     core: usize,
-    ring: &UringOptions,
+    ring: &KernelOptions,
     listeners: Vec<OwnedFd>,
     options: Options,
     shared: Shared,

@@ -2,7 +2,7 @@
 //! with.
 
 use ringseed_meta::PeerId;
-use ringseed_ring::{UringOptions, system};
+use ringseed_ring::{KernelOptions, system};
 
 use super::fleet::FleetOptions;
 use super::listen::Listeners;
@@ -82,11 +82,11 @@ pub(super) fn fleet_options(
         cores,
         peer_id,
         slots: options.slots,
-        ring: UringOptions {
+        ring: KernelOptions {
             zero_copy: options.zero_copy,
             // All connections may come to one worker: each receives, and may wait for its socket.
             ops_max: connections_max.saturating_mul(2).saturating_add(limits::SPARE_OPS),
-            ..UringOptions::default()
+            ..KernelOptions::default()
         },
         connections_max,
         connections_per_address_max: options.connections_per_address_max,

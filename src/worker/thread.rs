@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ringseed_meta::Instant;
-use ringseed_ring::{Kernel, Socket, UringKernel, UringOptions, Waker, system};
+use ringseed_ring::{Kernel, KernelOptions, Socket, UringKernel, Waker, system};
 
 use super::counters::Counters;
 use super::mailbox::{Mailbox, Report};
@@ -22,7 +22,7 @@ pub struct Started {
 /// the listeners over, tells `started`, turns.
 pub fn run(
     core: Option<usize>,
-    ring: &UringOptions,
+    ring: &KernelOptions,
     listeners: Vec<OwnedFd>,
     options: Options,
     shared: Shared,
@@ -49,7 +49,7 @@ pub fn run(
 
 fn prepare(
     core: Option<usize>,
-    ring: &UringOptions,
+    ring: &KernelOptions,
     listeners: Vec<OwnedFd>,
 ) -> Result<(UringKernel, Vec<Socket>), String> {
     if let Some(core) = core {

@@ -9,7 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use ringseed_meta::Instant;
-use ringseed_ring::{Failure, Kernel, KernelError, UringKernel, UringOptions, Waker};
+use ringseed_ring::{Failure, Kernel, KernelError, KernelOptions, UringKernel, Waker};
 use socket2::{Domain, Socket, Type};
 
 use crate::desk::{Rules, Secrets};
@@ -214,14 +214,14 @@ fn set_up(
     rules: Rules,
     secrets: &Secrets,
 ) -> Result<(UringKernel, Tracker), StartError> {
-    let mut kernel = UringKernel::new(&UringOptions {
+    let mut kernel = UringKernel::new(&KernelOptions {
         receive_buffers: limits::RECEIVE_BUFFERS,
         receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
         // No file is ever sent.
         pipe_bytes: 0,
         scratch_count: 1,
         scratch_bytes: 4096,
-        ..UringOptions::default()
+        ..KernelOptions::default()
     })?;
     let mut adopt = |sockets: Bound| {
         let adopted = sockets.into_iter().map(|(_, fd)| kernel.adopt(fd));

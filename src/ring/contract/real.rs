@@ -1,4 +1,4 @@
-//! The machine itself: real sockets and files around [`UringKernel`].
+//! The machine itself: real sockets and files around a [`NativeKernel`] with either engine.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,33 +6,36 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::{BUFFER_BYTES, BUFFERS, End, Machine, Peer, contract};
-use crate::{Directory, Socket, UringKernel, UringOptions, sys, system};
+use crate::engine::Engine;
+use crate::epoll::EpollEngine;
+use crate::uring::UringEngine;
+use crate::{Directory, KernelOptions, NativeKernel, Socket, sys, system};
 
-struct Real {
-    kernel: UringKernel,
+struct Real<E: Engine> {
+    kernel: NativeKernel<E>,
     folder: tempfile::TempDir,
 }
 
-impl Real {
-    fn new() -> Real {
-        let options = UringOptions {
+impl<E: Engine> Real<E> {
+    fn new() -> Real<E> {
+        let options = KernelOptions {
             sq_entries: 8,
             cq_entries: 128,
             ops_max: 64,
             receive_buffers: BUFFERS,
             receive_buffer_bytes: BUFFER_BYTES as u32,
-            ..UringOptions::default()
+            ..KernelOptions::default()
         };
-        let kernel = UringKernel::new(&options).unwrap();
+        let kernel = NativeKernel::new(&options).unwrap();
         Real { kernel, folder: tempfile::tempdir().unwrap() }
     }
 }
 
-impl Machine for Real {
-    type Kernel = UringKernel;
+impl<E: Engine> Machine for Real<E> {
+    type Kernel = NativeKernel<E>;
     type Peer = RealPeer;
 
-    fn kernel(&mut self) -> &mut UringKernel {
+    fn kernel(&mut self) -> &mut NativeKernel<E> {
         &mut self.kernel
     }
 
@@ -113,4 +116,14 @@ impl Peer for RealPeer {
     }
 }
 
-contract!(Real::new());
+mod io_uring {
+    use super::*;
+
+    contract!(Real::<UringEngine>::new());
+}
+
+mod epoll {
+    use super::*;
+
+    contract!(Real::<EpollEngine>::new());
+}

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use ringseed_ring::{
-    Batch, Kernel, Op, Outcome, Socket, Token, UringKernel, UringOptions, Verb, Wait,
+    Batch, Kernel, KernelOptions, Op, Outcome, Socket, Token, UringKernel, Verb, Wait,
 };
 
 /// A peer. At most one send is under way for each socket: what it says meanwhile waits.
@@ -33,7 +33,7 @@ impl Peer {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7777".into());
-    let mut kernel = UringKernel::new(&UringOptions::default())?;
+    let mut kernel = UringKernel::new(&KernelOptions::default())?;
     let listener = kernel.adopt(TcpListener::bind(&address)?.into())?;
     // Tokens are the caller's own numbers: here those of peers, 0 for the listener.
     let (mut peers, mut tokens) = (BTreeMap::new(), 0u64);

@@ -8,9 +8,10 @@ use io_uring::register::Restriction;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
+use crate::KernelError;
 use crate::limits::{CQ_ENTRIES_MIN, IO_WORKERS};
+use crate::native::KernelOptions;
 use crate::plan::{Host, StartError, explain};
-use crate::{KernelError, UringOptions};
 
 /// An io_uring used by the one thread that made it.
 ///
@@ -29,7 +30,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     /// The ring with all flags of the plan, or with fewer on older kernels.
-    pub(crate) fn new(options: &UringOptions) -> Result<Ring, StartError> {
+    pub(crate) fn new(options: &KernelOptions) -> Result<Ring, StartError> {
         let ring = build(options).map_err(|error| set_up_error(&error))?;
         let ring = Box::into_raw(Box::new(ring));
         // SAFETY: the pointer is from Box::into_raw, borrowed once, here, and freed in Drop after
@@ -122,8 +123,9 @@ impl Ring {
         }
     }
 
-    /// Everything that was pushed has been handed over: no descriptor number waits in the queue.
-    pub(crate) fn all_handed_over(&self) -> bool {
+    /// Everything that was pushed has been handed over.
+    #[cfg(test)]
+    fn all_handed_over(&self) -> bool {
         self.sq.is_empty() && self.backlog.is_empty()
     }
 
@@ -196,7 +198,7 @@ enum SqArray {
 /// With all flags and the whole completion queue, or with what the system gives. The kernel wants
 /// the queue's memory in one stretch, which a machine whose memory is full of page cache (a
 /// seeder's always is) cannot have at every moment: then half of it, and half again.
-fn build(options: &UringOptions) -> std::io::Result<IoUring> {
+fn build(options: &KernelOptions) -> std::io::Result<IoUring> {
     let mut cq_entries = options.cq_entries;
     loop {
         match build_flagged(options, cq_entries) {
@@ -211,7 +213,7 @@ fn build(options: &UringOptions) -> std::io::Result<IoUring> {
 }
 
 /// All flags, or without the one that is newest.
-fn build_flagged(options: &UringOptions, cq_entries: u32) -> std::io::Result<IoUring> {
+fn build_flagged(options: &KernelOptions, cq_entries: u32) -> std::io::Result<IoUring> {
     match build_with(options, cq_entries, SqArray::Absent) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             build_with(options, cq_entries, SqArray::Present)
@@ -220,7 +222,11 @@ fn build_flagged(options: &UringOptions, cq_entries: u32) -> std::io::Result<IoU
     }
 }
 
-fn build_with(options: &UringOptions, cq_entries: u32, array: SqArray) -> std::io::Result<IoUring> {
+fn build_with(
+    options: &KernelOptions,
+    cq_entries: u32,
+    array: SqArray,
+) -> std::io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
         .setup_single_issuer()
@@ -239,13 +245,18 @@ fn build_with(options: &UringOptions, cq_entries: u32, array: SqArray) -> std::i
 
 /// Whether a ring can be set up here.
 pub(crate) fn try_set_up() -> Result<(), i32> {
-    let options = UringOptions { sq_entries: 8, cq_entries: 16, ..UringOptions::default() };
+    let options = KernelOptions { sq_entries: 8, cq_entries: 16, ..KernelOptions::default() };
     build(&options).map(drop).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 /// A failed set-up step, with cause and cure.
 pub(super) fn set_up_error(error: &std::io::Error) -> StartError {
     explain(error.raw_os_error().unwrap_or(libc::EIO), &Host::of_system())
+}
+
+/// The same of a system call of ours.
+pub(super) fn errno_at_start(errno: i32) -> StartError {
+    explain(errno, &Host::of_system())
 }
 
 #[cfg(test)]
@@ -258,7 +269,7 @@ mod tests {
 
     #[test]
     fn entries_that_the_kernel_will_not_take_yet_are_kept_in_order() {
-        let options = UringOptions { sq_entries: 4, cq_entries: 64, ..UringOptions::default() };
+        let options = KernelOptions { sq_entries: 4, cq_entries: 64, ..KernelOptions::default() };
         let mut ring = Ring::new(&options).unwrap();
         let (_read, write) = crate::sys::pipe().unwrap();
         // Until it is enabled, the ring refuses every enter.

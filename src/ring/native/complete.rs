@@ -1,22 +1,17 @@
-//! From the ring's completions to ours.
+//! From the engine's events to completions.
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use io_uring::cqueue;
-
-use crate::address::{ADDRESS_BYTES, RawAddress};
+use crate::engine::{Engine, Event};
 use crate::files::OpenFile;
 use crate::{Completion, Failure, File, OpId, Outcome, RecvBuffer, Token, sys};
 
-use super::ops::Work;
-use super::{CANCEL, UringKernel, WAKE};
+use super::ops::Task;
+use super::{NativeKernel, op_of};
 
-/// struct io_uring_recvmsg_out: what stands before name and payload of a datagram.
-const RECVMSG_OUT_BYTES: usize = 16;
-
-/// What an entry means, before it is known whether the op goes on.
+/// What an event means, before it is known whether the op goes on.
 enum Step {
-    /// Something for the caller; the op goes on if the kernel says so, or is armed again.
+    /// Something for the caller; the op goes on if the engine says so, or is started again.
     Deliver(Outcome),
     /// Nothing for the caller, the same.
     Nothing,
@@ -26,39 +21,31 @@ enum Step {
     Finish(Outcome),
 }
 
-impl UringKernel {
-    /// Translates one completion. `None`: it says nothing to the caller.
-    pub(super) fn complete(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
-        let (data, result, flags) = (entry.user_data(), entry.result(), entry.flags());
-        if data == WAKE {
-            self.arm_waker();
-            let op = self.passing_id();
-            return Some(Completion {
-                token: Token::WAKE,
-                op,
-                outcome: Outcome::Woken,
-                more: false,
-            });
-        }
-        if data == CANCEL {
-            return None;
-        }
-        let op = OpId { index: (data >> 8) as u32 & 0xff_ffff, generation: (data >> 32) as u32 };
-        let buffer = self.buffer_of(result, flags);
+impl<E: Engine> NativeKernel<E> {
+    /// Translates one event. `None`: it says nothing to the caller.
+    #[inline]
+    pub(super) fn on_event(&mut self, event: Event) -> Option<Completion> {
+        let (name, result, buffer, goes_on) = match event {
+            Event::Of { name, result, buffer, more } => (name, result, buffer, more),
+            Event::Woken => {
+                let (op, outcome) = (self.passing_id(), Outcome::Woken);
+                return Some(Completion { token: Token::WAKE, op, outcome, more: false });
+            }
+        };
+        let op = op_of(name);
         let Some(working) = self.ops.get_mut(op.index, op.generation) else {
             self.counters.stale_completions += 1;
             return None;
         };
-        let kernel_goes_on = cqueue::more(flags);
-        if !kernel_goes_on {
-            working.in_kernel -= working.in_kernel.min(1);
+        if !goes_on {
+            working.under_way -= working.under_way.min(1);
         }
-        if matches!(working.work, Work::Copy(_)) {
-            self.complete_copy(op, data as u8, result);
+        if matches!(working.task, Task::Copy(_)) {
+            self.complete_copy(op, name as u8, result);
             return None;
         }
         let ends = working.cancelled;
-        match (self.step(op, result, buffer), kernel_goes_on) {
+        match (self.step(op, result, buffer), goes_on) {
             (Step::Deliver(outcome), true) if !ends || is_accepted(&outcome) => {
                 self.deliver(op, outcome)
             }
@@ -82,21 +69,21 @@ impl UringKernel {
         last
     }
 
-    /// The kernel ended a multishot op, or a read fell short: it is armed again.
+    /// The engine ended a multishot op, or a read fell short: it is started again.
     fn go_on(&mut self, op: OpId, step: Step) -> Option<Completion> {
         match step {
             Step::Starve => {
                 self.counters.buffers_short += 1;
-                // Armed at the next enter that has buffers: at once would be a loop.
+                // Started at the next enter that has buffers: at once would be a loop.
                 self.starved.push_back(op);
                 None
             }
             Step::Deliver(outcome) => {
-                self.arm(op);
+                self.start(op);
                 self.deliver(op, outcome)
             }
             Step::Nothing | Step::Finish(_) => {
-                self.arm(op);
+                self.start(op);
                 None
             }
         }
@@ -105,13 +92,6 @@ impl UringKernel {
     fn deliver(&self, op: OpId, outcome: Outcome) -> Option<Completion> {
         let working = self.ops.get(op.index, op.generation)?;
         Some(Completion { token: working.token, op, outcome, more: true })
-    }
-
-    /// The provided buffer that the kernel filled; dropping it sends it home.
-    #[inline]
-    fn buffer_of(&self, result: i32, flags: u32) -> Option<RecvBuffer> {
-        let id = cqueue::buffer_select(flags)?;
-        self.provided.lend(id, 0, result.max(0) as usize)
     }
 
     #[inline]
@@ -124,31 +104,35 @@ impl UringKernel {
             }
             _ if result == -libc::EINTR => return Step::Nothing,
             _ => {
-                return match (&working.work, -result) {
-                    (Work::Receive | Work::ReceiveDatagram, libc::ENOBUFS) => Step::Starve,
-                    (Work::Accept, errno) if is_of_one_connection(errno) => Step::Nothing,
-                    (Work::ReadDiscard { run, .. }, errno) => {
+                return match (&working.task, -result) {
+                    (Task::Receive | Task::ReceiveDatagram, libc::ENOBUFS) => Step::Starve,
+                    (Task::Accept, errno) if is_of_one_connection(errno) => Step::Nothing,
+                    (Task::ReadDiscard { run, .. } | Task::ReadAhead { run, .. }, errno) => {
                         Step::Finish(Outcome::Failed(Failure::Run { run: *run, errno }))
                     }
                     (_, errno) => Step::Finish(Outcome::Failed(Failure::Os(errno))),
                 };
             }
         }
-        match &mut working.work {
-            Work::Receive => match buffer {
+        match &mut working.task {
+            Task::Receive => match buffer {
                 Some(buffer) if result > 0 => {
                     self.counters.bytes_received += result as u64;
                     Step::Deliver(Outcome::Received { buffer })
                 }
                 _ => Step::Finish(Outcome::EndOfStream),
             },
-            Work::Accept => self.accepted(sys::own(result)),
-            Work::ReceiveDatagram => self.datagram(buffer),
-            Work::Poll(_) => Step::Finish(Outcome::Done),
-            Work::Connect(_) => self.connected(op),
-            Work::Open(_) => Step::Finish(self.opened(sys::own(result))),
-            Work::ReadByte { .. } => Step::Finish(Outcome::Read { bytes: result as u32 }),
-            Work::ReadDiscard { run, done } => {
+            Task::Accept => self.accepted(sys::own(result)),
+            Task::ReceiveDatagram => {
+                buffer.and_then(E::datagram).map_or(Step::Nothing, |(buffer, from)| {
+                    Step::Deliver(Outcome::Datagram { buffer, from })
+                })
+            }
+            Task::Poll(_) | Task::ReadAhead { .. } => Step::Finish(Outcome::Done),
+            Task::Connect(_) => self.connected(op),
+            Task::Open(_) => Step::Finish(self.opened(sys::own(result))),
+            Task::ReadByte { .. } => Step::Finish(Outcome::Read { bytes: result as u32 }),
+            Task::ReadDiscard { run, done, .. } => {
                 *done += (result as u32).min(run.length - *done);
                 if result == 0 || *done == run.length {
                     Step::Finish(Outcome::Read { bytes: *done })
@@ -156,7 +140,7 @@ impl UringKernel {
                     Step::Nothing
                 }
             }
-            Work::Copy(_) => Step::Nothing,
+            Task::Copy(_) => Step::Nothing,
         }
     }
 
@@ -171,10 +155,10 @@ impl UringKernel {
 
     fn connected(&mut self, op: OpId) -> Step {
         let taken = match self.ops.get_mut(op.index, op.generation) {
-            Some(working) => std::mem::replace(&mut working.work, Work::Accept),
+            Some(working) => std::mem::replace(&mut working.task, Task::Accept),
             None => return Step::Nothing,
         };
-        let Work::Connect(connecting) = taken else { return Step::Nothing };
+        let Task::Connect(connecting) = taken else { return Step::Nothing };
         Step::Finish(match self.own_socket(connecting.fd) {
             Some(socket) => Outcome::Connected { socket },
             None => Outcome::Failed(Failure::Os(libc::EMFILE)),
@@ -190,18 +174,6 @@ impl UringKernel {
             Ok((index, generation)) => Outcome::Opened { file: File { index, generation }, stat },
             Err(_) => Outcome::Failed(Failure::Os(libc::EMFILE)),
         }
-    }
-
-    fn datagram(&self, buffer: Option<RecvBuffer>) -> Step {
-        let parsed = buffer.and_then(|mut buffer| {
-            let header = buffer.get(..RECVMSG_OUT_BYTES + ADDRESS_BYTES)?;
-            let name_bytes = u32::from_ne_bytes(header.get(..4)?.try_into().ok()?) as usize;
-            let name = header.get(RECVMSG_OUT_BYTES..)?;
-            let from = RawAddress::from_bytes(name.get(..name_bytes)?).parse()?;
-            buffer.skip(RECVMSG_OUT_BYTES + ADDRESS_BYTES);
-            Some(Outcome::Datagram { buffer, from })
-        });
-        parsed.map_or(Step::Nothing, Step::Deliver)
     }
 }
 

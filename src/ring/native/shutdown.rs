@@ -1,18 +1,19 @@
-//! Leaving the ring: the memory that the kernel may still write goes only after its ops have ended.
+//! Leaving: the memory that the kernel may still write goes only after its ops have ended.
 
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use crate::OpId;
+use crate::engine::Engine;
 
-use super::{UringKernel, WAKE, cancel_entry};
+use super::NativeKernel;
 
 /// Enters that a drop waits for its ops, and how long each: a disk that does not answer within
 /// this time costs a leak, not a crash.
 const DRAIN_ENTERS: u32 = 50;
 const DRAIN_WAIT: Duration = Duration::from_millis(20);
 
-impl UringKernel {
+impl<E: Engine> NativeKernel<E> {
     /// Ends all ops. `false`: some did not end in time.
     fn drain(&mut self) -> bool {
         let ops: Vec<OpId> =
@@ -20,39 +21,35 @@ impl UringKernel {
         for op in ops {
             self.cancel(op);
         }
-        // SAFETY: a cancellation names an op by number and points to nothing.
-        unsafe { self.ring.push(cancel_entry(WAKE)) };
-        let mut waker_waits = true;
+        self.engine.shut_down();
         for _ in 0..DRAIN_ENTERS {
-            if self.ring.enter(Some(DRAIN_WAIT)).is_err() {
-                return false;
-            }
-            while let Some(entry) = self.ring.next() {
-                if entry.user_data() == WAKE {
-                    waker_waits = false;
-                } else {
-                    self.complete(&entry);
-                }
+            while let Some(event) = self.engine.next() {
+                self.on_event(event);
             }
             self.ready.clear();
-            if self.ops.len() == 0 && !waker_waits {
+            if self.ops.len() == 0 && self.engine.is_quiet() {
                 return true;
+            }
+            if self.engine.enter(Some(DRAIN_WAIT)).is_err() {
+                return false;
             }
         }
         false
     }
 }
 
-impl Drop for UringKernel {
+impl<E: Engine> Drop for NativeKernel<E> {
     fn drop(&mut self) {
-        // Closing the ring does not wait for its ops (the kernel does that later, on its own).
-        if !self.drain() {
-            return;
+        let drained = self.drain();
+        // SAFETY: taken once, here, and not used afterwards.
+        let engine = unsafe { ManuallyDrop::take(&mut self.engine) };
+        if !drained {
+            // Closing a ring does not wait for its ops, nor does a thread that waits for a disk.
+            return engine.abandon();
         }
+        drop(engine);
         // SAFETY: each is dropped once, here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.ops) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.provided) };
         // SAFETY: as above.
         unsafe { ManuallyDrop::drop(&mut self.scratch) };
         // SAFETY: as above.

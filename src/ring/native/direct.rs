@@ -5,11 +5,12 @@
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
+use crate::engine::Engine;
 use crate::{Failure, Socket, sys};
 
-use super::UringKernel;
+use super::NativeKernel;
 
-impl UringKernel {
+impl<E: Engine> NativeKernel<E> {
     /// The socket's descriptor, for options (socket2's `SockRef`). `None` for a stale name.
     pub fn descriptor(&self, socket: Socket) -> Option<BorrowedFd<'_>> {
         self.sockets.get(socket.index, socket.generation).map(|owned| owned.fd())

@@ -2,16 +2,16 @@
 //! stream itself, and one send(2) takes it.
 //!
 //! What the page cache has is read at once (RWF_NOWAIT), while it is hot; the rest is read by the
-//! ring, so that nobody waits for a disk. Scratch is held while reads are on their way and never by
+//! engine, so that this thread waits for no disk. Scratch is held while reads are on their way and never by
 //! a peer that does not read: a short send gives the batch back, and its bytes are read again.
 //! A run that cannot be read fails the batch with nothing of this stretch sent.
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use io_uring::{opcode, types};
-
+use crate::engine::{Engine, Work};
 use crate::files::OpenFile;
 use crate::limits::READS_A_BATCH;
 use crate::memory::Mapping;
@@ -19,8 +19,8 @@ use crate::slab::Slab;
 use crate::sys::{self, Patience};
 use crate::{Batch, Failure, Kernel, OpId, Outcome, Part, Run, Socket, Token};
 
-use super::ops::Work;
-use super::{UringKernel, user_data};
+use super::ops::Task;
+use super::{NativeKernel, name_of};
 
 /// The bounded pool of scratch buffers, and who waits for one.
 pub(super) struct Scratch {
@@ -29,7 +29,7 @@ pub(super) struct Scratch {
     max: usize,
     bytes: usize,
     waiting: VecDeque<OpId>,
-    /// Within [`UringKernel::start_waiting`].
+    /// Within [`NativeKernel::start_waiting`].
     starting: bool,
 }
 
@@ -77,13 +77,13 @@ impl CopyJob {
 }
 
 /// What is still to be read of a run, and where to.
-#[derive(Clone, Copy)]
 struct PendingRead {
+    file: Arc<OwnedFd>,
     run: Run,
     at: usize,
 }
 
-impl UringKernel {
+impl<E: Engine> NativeKernel<E> {
     /// Sends by copying: at once when all is in the page cache.
     pub(super) fn push_copy(&mut self, socket: Socket, batch: Box<Batch>, token: Token) -> OpId {
         let mut job = CopyJob {
@@ -107,7 +107,7 @@ impl UringKernel {
     fn push_copy_job(&mut self, job: CopyJob, token: Token) -> OpId {
         let socket = job.socket;
         let has_scratch = job.scratch.is_some();
-        let Some(op) = self.insert(Some(socket), Work::Copy(Box::new(job)), token) else {
+        let Some(op) = self.insert(Some(socket), Task::Copy(Box::new(job)), token) else {
             return self.done_now(token, Outcome::Failed(Failure::Os(libc::EAGAIN)));
         };
         if let Some(owned) = self.sockets.get_mut(socket.index, socket.generation) {
@@ -136,8 +136,8 @@ impl UringKernel {
     }
 
     fn start_reads(&mut self, op: OpId) {
-        let parts = match self.ops.get(op.index, op.generation).map(|working| &working.work) {
-            Some(Work::Copy(job)) => job.parts(),
+        let parts = match self.ops.get(op.index, op.generation).map(|working| &working.task) {
+            Some(Task::Copy(job)) => job.parts(),
             _ => 0..0,
         };
         for part in parts {
@@ -147,27 +147,26 @@ impl UringKernel {
 
     fn push_read(&mut self, op: OpId, part: usize) {
         let Some(working) = self.ops.get_mut(op.index, op.generation) else { return };
-        let Work::Copy(job) = &mut working.work else { return };
+        let Task::Copy(job) = &mut working.task else { return };
         let (Some(read), Some(scratch)) = (job.reads.get(part), &job.scratch) else { return };
-        let file = self.files.get(read.run.file.index, read.run.file.generation);
-        let fd = types::Fd(file.map_or(-1, |file| file.fd().as_raw_fd()));
-        let into = scratch.as_ptr().wrapping_add(read.at);
-        let entry = opcode::Read::new(fd, into, read.run.length)
-            .offset(read.run.offset)
-            .build()
-            .user_data(user_data(op.index, op.generation, part as u8));
-        working.in_kernel += 1;
+        working.under_way += 1;
         self.counters.scratch_reads += 1;
+        let work = Work::Read {
+            file: &read.file,
+            into: scratch.as_ptr().wrapping_add(read.at),
+            length: read.run.length,
+            offset: read.run.offset,
+        };
         // SAFETY: `lay_out` saw to it that the read ends within the scratch, which the job holds
-        // until its last read has completed.
-        unsafe { self.ring.push(entry) };
+        // until its last read has ended.
+        unsafe { self.engine.start(name_of(op, part as u8), work) };
     }
 
     /// A read of a job completed.
     pub(super) fn complete_copy(&mut self, op: OpId, part: u8, result: i32) {
         let Some(working) = self.ops.get_mut(op.index, op.generation) else { return };
-        let (in_kernel, ends) = (working.in_kernel, working.cancelled);
-        let Work::Copy(job) = &mut working.work else { return };
+        let (under_way, ends) = (working.under_way, working.cancelled);
+        let Task::Copy(job) = &mut working.task else { return };
         let Some(read) = job.reads.get_mut(usize::from(part)) else { return };
         match result {
             0 => job.failure = Some(Failure::Run { run: read.run, errno: 0 }),
@@ -182,7 +181,7 @@ impl UringKernel {
         }
         if read.run.length > 0 && job.failure.is_none() && !ends {
             self.push_read(op, usize::from(part));
-        } else if in_kernel == 0 {
+        } else if under_way == 0 {
             self.finish_copy(op);
         }
     }
@@ -194,7 +193,7 @@ impl UringKernel {
             self.finish(op, Outcome::Failed(Failure::Cancelled));
             return;
         }
-        let Work::Copy(mut job) = std::mem::replace(&mut working.work, Work::Accept) else {
+        let Task::Copy(mut job) = std::mem::replace(&mut working.task, Task::Accept) else {
             return;
         };
         let laid = job.failure.map_or(Ok(()), Err);
@@ -260,14 +259,14 @@ impl UringKernel {
     /// A job that waited lays its batch out.
     fn start_copy(&mut self, op: OpId) {
         let Some(working) = self.ops.get_mut(op.index, op.generation) else { return };
-        let Work::Copy(mut job) = std::mem::replace(&mut working.work, Work::Accept) else {
+        let Task::Copy(mut job) = std::mem::replace(&mut working.task, Task::Accept) else {
             return;
         };
         let laid = self.lay(&mut job);
         let waits = laid.is_ok() && !job.reads.is_empty();
         job.failure = laid.err();
         if let Some(working) = self.ops.get_mut(op.index, op.generation) {
-            working.work = Work::Copy(job);
+            working.task = Task::Copy(job);
         }
         if waits { self.start_reads(op) } else { self.finish_copy(op) }
     }
@@ -297,14 +296,16 @@ fn lay_out(
             Part::Zeros(_) => into.fill(0),
             Part::Run(run) => {
                 let run = Run { length: length as u32, ..run };
-                let there = read_resident(run, into, files)?;
+                let file = files.get(run.file.index, run.file.generation);
+                let file = file.ok_or(Failure::Run { run, errno: libc::EBADF })?;
+                let there = read_resident(run, into, file)?;
                 if there < length {
                     if reads.len() == READS_A_BATCH {
                         return Ok(at);
                     }
                     let offset = run.offset + there as u64;
                     let run = Run { offset, length: (length - there) as u32, ..run };
-                    reads.push(PendingRead { run, at: at + there });
+                    reads.push(PendingRead { file: file.descriptor(), run, at: at + there });
                 }
             }
         }
@@ -317,9 +318,7 @@ fn lay_out(
 }
 
 /// Reads what the page cache has of a run's beginning.
-fn read_resident(run: Run, into: &mut [u8], files: &Slab<OpenFile>) -> Result<usize, Failure> {
-    let file = files.get(run.file.index, run.file.generation);
-    let file = file.ok_or(Failure::Run { run, errno: libc::EBADF })?;
+fn read_resident(run: Run, into: &mut [u8], file: &OpenFile) -> Result<usize, Failure> {
     let mut at = 0;
     while at < into.len() {
         let offset = run.offset + at as u64;
@@ -327,7 +326,7 @@ fn read_resident(run: Run, into: &mut [u8], files: &Slab<OpenFile>) -> Result<us
             Ok(0) => return Err(Failure::Run { run, errno: 0 }),
             Ok(bytes) => at += bytes,
             Err(libc::EINTR) => {}
-            // Not there, or a filesystem that knows no such read: the ring's.
+            // Not there, or a filesystem that knows no such read: the engine's.
             Err(libc::EAGAIN | libc::EOPNOTSUPP) => break,
             Err(errno) => return Err(Failure::Run { run, errno }),
         }

@@ -51,7 +51,11 @@ impl Peer {
     }
 }
 
-fn random_batch(kernel: &mut UringKernel, file: &TestFile, random: &mut Random) -> Box<Batch> {
+fn random_batch<E: Engine>(
+    kernel: &mut NativeKernel<E>,
+    file: &TestFile,
+    random: &mut Random,
+) -> Box<Batch> {
     let mut batch = kernel.batch();
     for _ in 0..1 + random.below(20) {
         match random.below(10) {
@@ -88,8 +92,8 @@ fn expect(batch: &Batch, file: &TestFile, wanted: &mut VecDeque<u8>) {
 }
 
 /// One completion: a batch that is left over waits for the socket, then goes on by either verb.
-fn on_completion(
-    kernel: &mut UringKernel,
+fn on_completion<E: Engine>(
+    kernel: &mut NativeKernel<E>,
     peer: &mut Peer,
     rest: &mut Option<Box<Batch>>,
     completion: Completion,
@@ -112,13 +116,12 @@ fn on_completion(
     }
 }
 
-#[test]
-fn soak_random_batches_arrive_byte_for_byte_at_slow_readers() {
+fn soak_random_batches_arrive_byte_for_byte_at_slow_readers<E: Engine>() {
     let batches = std::env::var("RINGSEED_SOAK_BATCHES");
     let batches = batches.ok().and_then(|text| text.parse().ok()).unwrap_or(BATCHES);
     let mut random = Random(0x5eed_0f51);
-    let options = UringOptions { scratch_count: 2, scratch_bytes: 200 << 10, ..small() };
-    let mut kernel = UringKernel::new(&options).unwrap();
+    let options = KernelOptions { scratch_count: 2, scratch_bytes: 200 << 10, ..small() };
+    let mut kernel = NativeKernel::<E>::new(&options).unwrap();
     let file = open(&mut kernel, FILE_BYTES as usize);
     let mut peers: Vec<Peer> = (0..5)
         .map(|_| {
@@ -164,4 +167,8 @@ fn soak_random_batches_arrive_byte_for_byte_at_slow_readers() {
     assert!(counters.partial_sends > batches / 2, "{counters:?}");
     assert!(counters.bytes_spliced > 0 && counters.bytes_copied > 0, "{counters:?}");
     println!("{counters:#?}");
+}
+
+on_both_engines! {
+    soak_random_batches_arrive_byte_for_byte_at_slow_readers,
 }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ pub(super) fn content(length: usize) -> Vec<u8> {
         .collect()
 }
 
-pub(super) fn open(kernel: &mut UringKernel, length: usize) -> TestFile {
+pub(super) fn open<E: Engine>(kernel: &mut NativeKernel<E>, length: usize) -> TestFile {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data");
     let bytes = content(length);
@@ -61,8 +62,8 @@ fn run(file: &TestFile, offset: u64, length: u32) -> Run {
 
 /// Sends to the end, with a reader that takes `step` bytes whenever the socket is full.
 /// How many sends it took.
-fn send_all(
-    kernel: &mut UringKernel,
+fn send_all<E: Engine>(
+    kernel: &mut NativeKernel<E>,
     socket: Socket,
     stream: &mut TcpStream,
     batch: Box<Batch>,
@@ -91,7 +92,7 @@ fn send_all(
     (got, sends)
 }
 
-fn mixed_batch(kernel: &mut UringKernel, file: &TestFile) -> Box<Batch> {
+fn mixed_batch<E: Engine>(kernel: &mut NativeKernel<E>, file: &TestFile) -> Box<Batch> {
     let mut batch = kernel.batch();
     for block in 0..40u64 {
         batch.push_bytes(&[block as u8; 13]);
@@ -104,9 +105,8 @@ fn mixed_batch(kernel: &mut UringKernel, file: &TestFile) -> Box<Batch> {
     batch
 }
 
-#[test]
-fn both_verbs_send_the_same_bytes_to_a_slow_reader() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn both_verbs_send_the_same_bytes_to_a_slow_reader<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
     let file = open(&mut kernel, 1 << 20);
     for verb in [Verb::Splice, Verb::Copy] {
@@ -118,9 +118,8 @@ fn both_verbs_send_the_same_bytes_to_a_slow_reader() {
     assert!(kernel.counters().bytes_spliced > 0 && kernel.counters().bytes_copied > 0);
 }
 
-#[test]
-fn a_resumed_batch_is_written_anew() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn a_resumed_batch_is_written_anew<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
     let file = open(&mut kernel, 1 << 20);
     let descriptor = kernel.descriptor(socket).unwrap();
@@ -136,9 +135,8 @@ fn a_resumed_batch_is_written_anew() {
     }
 }
 
-#[test]
-fn a_batch_larger_than_the_pipe_takes_one_socket_splice_a_pipe_full() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn a_batch_larger_than_the_pipe_takes_one_socket_splice_a_pipe_full<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
     let file = open(&mut kernel, 3 << 20);
     let mut batch = kernel.batch();
@@ -169,9 +167,8 @@ fn a_batch_larger_than_the_pipe_takes_one_socket_splice_a_pipe_full() {
     assert!(reader.join().unwrap() == wanted);
 }
 
-#[test]
-fn short_runs_are_read_and_never_referenced() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn short_runs_are_read_and_never_referenced<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
     let file = open(&mut kernel, 1 << 20);
     let mut batch = kernel.batch();
@@ -185,10 +182,9 @@ fn short_runs_are_read_and_never_referenced() {
     assert_eq!(kernel.counters().file_splices, 0, "a short run was spliced");
 }
 
-#[test]
-fn a_run_past_the_end_of_its_file_fails_the_batch_and_nothing_more_is_sent() {
+fn a_run_past_the_end_of_its_file_fails_the_batch_and_nothing_more_is_sent<E: Engine>() {
     for verb in [Verb::Splice, Verb::Copy] {
-        let mut kernel = UringKernel::new(&small()).unwrap();
+        let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
         let (socket, mut stream) = accept(&mut kernel);
         let file = open(&mut kernel, 100_000);
         let lost = run(&file, 90_000, 16_384);
@@ -213,10 +209,9 @@ fn a_run_past_the_end_of_its_file_fails_the_batch_and_nothing_more_is_sent() {
     }
 }
 
-#[test]
-fn a_file_cut_while_it_is_served_fails_the_batch() {
+fn a_file_cut_while_it_is_served_fails_the_batch<E: Engine>() {
     for verb in [Verb::Splice, Verb::Copy] {
-        let mut kernel = UringKernel::new(&small()).unwrap();
+        let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
         let (socket, _stream) = accept(&mut kernel);
         let file = open(&mut kernel, 1 << 20);
         std::fs::OpenOptions::new().write(true).open(&file.path).unwrap().set_len(20_000).unwrap();
@@ -230,10 +225,9 @@ fn a_file_cut_while_it_is_served_fails_the_batch() {
     }
 }
 
-#[test]
-fn a_peer_that_reset_is_an_error_of_the_send() {
+fn a_peer_that_reset_is_an_error_of_the_send<E: Engine>() {
     for verb in [Verb::Splice, Verb::Copy] {
-        let mut kernel = UringKernel::new(&small()).unwrap();
+        let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
         let (socket, stream) = accept(&mut kernel);
         let file = open(&mut kernel, 1 << 20);
         kernel.push(Op::PollReadable { socket }, Token(2)).unwrap();
@@ -257,10 +251,9 @@ fn a_peer_that_reset_is_an_error_of_the_send() {
     }
 }
 
-#[test]
-fn copied_batches_wait_for_scratch_and_for_the_disk() {
-    let options = UringOptions { scratch_count: 1, scratch_bytes: 64 << 10, ..small() };
-    let mut kernel = UringKernel::new(&options).unwrap();
+fn copied_batches_wait_for_scratch_and_for_the_disk<E: Engine>() {
+    let options = KernelOptions { scratch_count: 1, scratch_bytes: 64 << 10, ..small() };
+    let mut kernel = NativeKernel::<E>::new(&options).unwrap();
     let file = open(&mut kernel, 1 << 20);
     let (first, mut first_stream) = accept(&mut kernel);
     let (second, mut second_stream) = accept(&mut kernel);
@@ -290,10 +283,9 @@ fn copied_batches_wait_for_scratch_and_for_the_disk() {
     }
 }
 
-#[test]
-fn closing_a_socket_ends_its_copied_batch_first() {
-    let options = UringOptions { scratch_count: 1, scratch_bytes: 64 << 10, ..small() };
-    let mut kernel = UringKernel::new(&options).unwrap();
+fn closing_a_socket_ends_its_copied_batch_first<E: Engine>() {
+    let options = KernelOptions { scratch_count: 1, scratch_bytes: 64 << 10, ..small() };
+    let mut kernel = NativeKernel::<E>::new(&options).unwrap();
     let file = open(&mut kernel, 1 << 20);
     let (first, _first_stream) = accept(&mut kernel);
     let (second, _second_stream) = accept(&mut kernel);
@@ -312,10 +304,9 @@ fn closing_a_socket_ends_its_copied_batch_first() {
     assert_eq!(kernel.ops_in_flight(), 2, "only the two accepts are left");
 }
 
-#[test]
-fn a_pipe_that_stayed_small_means_copying() {
-    let options = UringOptions { pipe_bytes: 16 * PAGE_BYTES, ..small() };
-    let mut kernel = UringKernel::new(&options).unwrap();
+fn a_pipe_that_stayed_small_means_copying<E: Engine>() {
+    let options = KernelOptions { pipe_bytes: 16 * PAGE_BYTES, ..small() };
+    let mut kernel = NativeKernel::<E>::new(&options).unwrap();
     assert_eq!(kernel.plan().verb, Verb::Copy);
     assert!(kernel.plan().reason.contains("fs.pipe-user-pages-soft"), "{:?}", kernel.plan());
     let (socket, mut stream) = accept(&mut kernel);
@@ -327,14 +318,13 @@ fn a_pipe_that_stayed_small_means_copying() {
     assert_eq!(kernel.counters().bytes_spliced, 0);
 }
 
-#[test]
-fn files_that_cannot_splice_are_read() {
+fn files_that_cannot_splice_are_read<E: Engine>() {
     // A regular file without splice_read and without reads that do not wait.
     let path = Path::new("/proc/kallsyms");
     let wanted = std::fs::read(path).unwrap();
     let length = wanted.len().min(20_000) as u32;
     for verb in [Verb::Splice, Verb::Copy] {
-        let mut kernel = UringKernel::new(&small()).unwrap();
+        let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
         let (socket, mut stream) = accept(&mut kernel);
         let root = Directory::new("/proc".into());
         kernel.push(Op::Open { root, path: Arc::from(Path::new("kallsyms")) }, Token(1)).unwrap();
@@ -352,9 +342,8 @@ fn files_that_cannot_splice_are_read() {
     }
 }
 
-#[test]
-fn a_second_send_is_refused_while_a_batch_is_read() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn a_second_send_is_refused_while_a_batch_is_read<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let file = open(&mut kernel, 1 << 20);
     let (socket, mut stream) = accept(&mut kernel);
     crate::system::drop_from_page_cache(&file.path).unwrap();
@@ -376,4 +365,19 @@ fn a_second_send_is_refused_while_a_batch_is_read() {
     let mut got = vec![0; 40_005];
     stream.read_exact(&mut got).unwrap();
     assert!(got[..40_000] == file.bytes[..40_000] && got[40_000..] == file.bytes[..5]);
+}
+
+on_both_engines! {
+    both_verbs_send_the_same_bytes_to_a_slow_reader,
+    a_resumed_batch_is_written_anew,
+    a_batch_larger_than_the_pipe_takes_one_socket_splice_a_pipe_full,
+    short_runs_are_read_and_never_referenced,
+    a_run_past_the_end_of_its_file_fails_the_batch_and_nothing_more_is_sent,
+    a_file_cut_while_it_is_served_fails_the_batch,
+    a_peer_that_reset_is_an_error_of_the_send,
+    copied_batches_wait_for_scratch_and_for_the_disk,
+    closing_a_socket_ends_its_copied_batch_first,
+    a_pipe_that_stayed_small_means_copying,
+    files_that_cannot_splice_are_read,
+    a_second_send_is_refused_while_a_batch_is_read,
 }

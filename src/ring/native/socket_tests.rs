@@ -18,9 +18,8 @@ fn option(socket: std::os::fd::BorrowedFd<'_>, level: i32, name: i32) -> Vec<u8>
     value[..length as usize].to_vec()
 }
 
-#[test]
-fn accepted_sockets_inherit_the_options_of_their_listener() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn accepted_sockets_inherit_the_options_of_their_listener<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (listener, address) = listen(&mut kernel);
     let descriptor = kernel.descriptor(listener).unwrap();
     let options = [
@@ -44,9 +43,8 @@ fn accepted_sockets_inherit_the_options_of_their_listener() {
     assert!(option(accepted, libc::IPPROTO_TCP, libc::TCP_CONGESTION).starts_with(b"reno\0"));
 }
 
-#[test]
-fn a_connection_is_made_from_the_address_asked_for() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn a_connection_is_made_from_the_address_asked_for<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap();
     let from = SocketAddr::from(([127, 0, 0, 9], 0));
@@ -62,9 +60,8 @@ fn a_connection_is_made_from_the_address_asked_for() {
     assert_eq!(&*buffer, b"hello");
 }
 
-#[test]
-fn one_send_may_carry_many_datagrams() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn one_send_may_carry_many_datagrams<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (ours, peer) =
         (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
     ours.connect(peer.local_addr().unwrap()).unwrap();
@@ -79,10 +76,9 @@ fn one_send_may_carry_many_datagrams() {
     }
 }
 
-#[test]
-fn datagrams_come_with_their_sender_and_go() {
+fn datagrams_come_with_their_sender_and_go<E: Engine>() {
     for loopback in ["127.0.0.1:0", "[::1]:0"] {
-        let mut kernel = UringKernel::new(&small()).unwrap();
+        let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
         let socket = kernel.adopt(UdpSocket::bind(loopback).unwrap().into()).unwrap();
         let at = kernel.local_addr(socket).unwrap();
         kernel.push(Op::ReceiveDatagram { socket }, Token(1)).unwrap();
@@ -109,9 +105,8 @@ fn datagrams_come_with_their_sender_and_go() {
     }
 }
 
-#[test]
-fn direct_calls_never_wait() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn direct_calls_never_wait<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
     let mut buffer = [0; 8];
     let nothing = Err(Failure::Os(libc::EAGAIN));
@@ -134,10 +129,9 @@ fn direct_calls_never_wait() {
     assert_eq!(kernel.discard_now(socket, 8), Ok(0), "the end");
 }
 
-#[test]
-fn a_full_op_table_gives_the_op_back_and_lets_closes_through() {
-    let options = UringOptions { ops_max: 2, ..small() };
-    let mut kernel = UringKernel::new(&options).unwrap();
+fn a_full_op_table_gives_the_op_back_and_lets_closes_through<E: Engine>() {
+    let options = KernelOptions { ops_max: 2, ..small() };
+    let mut kernel = NativeKernel::<E>::new(&options).unwrap();
     let (socket, _stream) = accept(&mut kernel);
     kernel.push(Op::Receive { socket }, Token(2)).unwrap();
     let refused = kernel.push(Op::PollReadable { socket }, Token(3));
@@ -149,10 +143,9 @@ fn a_full_op_table_gives_the_op_back_and_lets_closes_through() {
     assert_eq!(kernel.ops_in_flight(), 1);
 }
 
-#[test]
-fn more_ops_than_the_queue_holds_all_complete() {
-    let options = UringOptions { sq_entries: 4, cq_entries: 8, ..small() };
-    let mut kernel = UringKernel::new(&options).unwrap();
+fn more_ops_than_the_queue_holds_all_complete<E: Engine>() {
+    let options = KernelOptions { sq_entries: 4, cq_entries: 8, ..small() };
+    let mut kernel = NativeKernel::<E>::new(&options).unwrap();
     let sockets: Vec<_> = (0..40).map(|_| accept(&mut kernel)).collect();
     for (index, (socket, _)) in sockets.iter().enumerate() {
         kernel.push(Op::PollWritable { socket: *socket }, Token(100 + index as u64)).unwrap();
@@ -169,9 +162,8 @@ fn more_ops_than_the_queue_holds_all_complete() {
     assert_eq!(received, (200..240).collect::<Vec<_>>());
 }
 
-#[test]
-fn stale_names_are_recognised() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn stale_names_are_recognised<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (old, _stream) = accept(&mut kernel);
     kernel.push(Op::Close { socket: old, reset: false }, Token(2)).unwrap();
     assert!(matches!(next(&mut kernel).outcome, Outcome::Closed));
@@ -195,9 +187,8 @@ fn stale_names_are_recognised() {
     assert_eq!(&byte, b"y");
 }
 
-#[test]
-fn a_closing_socket_takes_no_ops() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn a_closing_socket_takes_no_ops<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, _stream) = accept(&mut kernel);
     kernel.push(Op::Receive { socket }, Token(2)).unwrap();
     kernel.push(Op::Close { socket, reset: false }, Token(3)).unwrap();
@@ -216,9 +207,8 @@ fn a_closing_socket_takes_no_ops() {
     assert!(matches!(next(&mut kernel).outcome, Outcome::Closed));
 }
 
-#[test]
-fn a_dropped_kernel_closes_its_sockets_and_waits_for_its_ops() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn a_dropped_kernel_closes_its_sockets_and_waits_for_its_ops<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
     kernel.push(Op::Receive { socket }, Token(2)).unwrap();
     kernel.enter(Wait::No).unwrap();
@@ -227,10 +217,9 @@ fn a_dropped_kernel_closes_its_sockets_and_waits_for_its_ops() {
     assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "the peer sees the end at once");
 }
 
-#[test]
-fn a_starved_receive_is_not_armed_again_before_buffers_came_home() {
-    let options = UringOptions { receive_buffers: 2, ..small() };
-    let mut kernel = UringKernel::new(&options).unwrap();
+fn a_starved_receive_is_not_armed_again_before_buffers_came_home<E: Engine>() {
+    let options = KernelOptions { receive_buffers: 2, ..small() };
+    let mut kernel = NativeKernel::<E>::new(&options).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
     kernel.push(Op::Receive { socket }, Token(2)).unwrap();
     kernel.enter(Wait::No).unwrap();
@@ -245,4 +234,18 @@ fn a_starved_receive_is_not_armed_again_before_buffers_came_home() {
     assert!(enters < 200, "{enters} enters");
     drop(kept);
     assert!(matches!(next(&mut kernel).outcome, Outcome::Received { .. }));
+}
+
+on_both_engines! {
+    one_send_may_carry_many_datagrams,
+    accepted_sockets_inherit_the_options_of_their_listener,
+    a_connection_is_made_from_the_address_asked_for,
+    datagrams_come_with_their_sender_and_go,
+    direct_calls_never_wait,
+    a_full_op_table_gives_the_op_back_and_lets_closes_through,
+    more_ops_than_the_queue_holds_all_complete,
+    stale_names_are_recognised,
+    a_closing_socket_takes_no_ops,
+    a_dropped_kernel_closes_its_sockets_and_waits_for_its_ops,
+    a_starved_receive_is_not_armed_again_before_buffers_came_home,
 }

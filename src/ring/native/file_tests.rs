@@ -6,9 +6,8 @@ use super::*;
 use crate::limits::PAGE_BYTES;
 use crate::system;
 
-#[test]
-fn a_read_brings_only_what_was_asked_for_and_residency_counts_every_page() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn a_read_brings_only_what_was_asked_for_and_residency_counts_every_page<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let file = open(&mut kernel, 64 * PAGE_BYTES);
     system::drop_from_page_cache(&file.path).unwrap();
     let page = PAGE_BYTES as u64;
@@ -28,9 +27,8 @@ fn a_read_brings_only_what_was_asked_for_and_residency_counts_every_page() {
     assert_eq!(residency(0, 32 * PAGE_BYTES as u32), Residency::Missing);
 }
 
-#[test]
-fn a_closed_file_is_a_stale_name_and_its_number_goes_when_nothing_names_it() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn a_closed_file_is_a_stale_name_and_its_number_goes_when_nothing_names_it<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let file = open(&mut kernel, 1 << 20);
     system::drop_from_page_cache(&file.path).unwrap();
     // The read is in the queue, not handed over, when the file is closed.
@@ -48,8 +46,7 @@ fn a_closed_file_is_a_stale_name_and_its_number_goes_when_nothing_names_it() {
     assert_eq!(kernel.files(), 0);
 }
 
-#[test]
-fn only_regular_files_are_opened() {
+fn only_regular_files_are_opened<E: Engine>() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = std::ffi::CString::new(folder.path().join("fifo").to_str().unwrap()).unwrap();
     // SAFETY: the name ends with a NUL.
@@ -58,7 +55,7 @@ fn only_regular_files_are_opened() {
     std::os::unix::fs::symlink("/etc/passwd", folder.path().join("outside")).unwrap();
     std::fs::write(folder.path().join("data"), b"x").unwrap();
     std::os::unix::fs::symlink("data", folder.path().join("inside")).unwrap();
-    let mut kernel = UringKernel::new(&small()).unwrap();
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let root = crate::Directory::new(folder.path().to_owned());
     let mut open = |name: &str| {
         let path = std::sync::Arc::from(std::path::Path::new(name));
@@ -75,9 +72,8 @@ fn only_regular_files_are_opened() {
     assert!(matches!(outcome, Outcome::Opened { .. }), "{outcome:?}");
 }
 
-#[test]
-fn pages_asked_for_are_on_their_way_at_once_and_no_others() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn pages_asked_for_are_on_their_way_at_once_and_no_others<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     // More than devices read ahead at once: 128 KiB to some MiB.
     let length = 10 << 20;
     let file = open(&mut kernel, length as usize + 50 * PAGE_BYTES);
@@ -91,13 +87,20 @@ fn pages_asked_for_are_on_their_way_at_once_and_no_others() {
     assert_eq!(cached, pages, "the run begins and ends within a page");
 }
 
-#[test]
-fn an_opened_file_is_left_blocking() {
+fn an_opened_file_is_left_blocking<E: Engine>() {
     use std::os::fd::AsRawFd;
-    let mut kernel = UringKernel::new(&small()).unwrap();
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let file = open(&mut kernel, 1);
     let fd = kernel.files.get(file.file.index, file.file.generation).unwrap().fd().as_raw_fd();
     // SAFETY: no memory is passed.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     assert_eq!(flags & libc::O_NONBLOCK, 0, "the ring would read it on this thread, or not at all");
+}
+
+on_both_engines! {
+    a_read_brings_only_what_was_asked_for_and_residency_counts_every_page,
+    a_closed_file_is_a_stale_name_and_its_number_goes_when_nothing_names_it,
+    only_regular_files_are_opened,
+    pages_asked_for_are_on_their_way_at_once_and_no_others,
+    an_opened_file_is_left_blocking,
 }

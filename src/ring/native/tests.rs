@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use super::*;
 
-pub(super) fn small() -> UringOptions {
-    UringOptions { sq_entries: 64, cq_entries: 512, ops_max: 256, ..UringOptions::default() }
+pub(super) fn small() -> KernelOptions {
+    KernelOptions { sq_entries: 64, cq_entries: 512, ops_max: 256, ..KernelOptions::default() }
 }
 
-pub(super) fn listen(kernel: &mut UringKernel) -> (Socket, SocketAddr) {
+pub(super) fn listen<E: Engine>(kernel: &mut NativeKernel<E>) -> (Socket, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     (kernel.adopt(listener.into()).unwrap(), address)
 }
 
 /// The next completion; waits at most ten seconds.
-pub(super) fn next(kernel: &mut UringKernel) -> Completion {
+pub(super) fn next<E: Engine>(kernel: &mut NativeKernel<E>) -> Completion {
     for _ in 0..100 {
         if let Some(completion) = kernel.next() {
             return completion;
@@ -27,7 +27,7 @@ pub(super) fn next(kernel: &mut UringKernel) -> Completion {
     panic!("no completion within ten seconds");
 }
 
-pub(super) fn accept(kernel: &mut UringKernel) -> (Socket, TcpStream) {
+pub(super) fn accept<E: Engine>(kernel: &mut NativeKernel<E>) -> (Socket, TcpStream) {
     let (listener, address) = listen(kernel);
     kernel.push(Op::Accept { listener }, Token(1)).unwrap();
     kernel.enter(Wait::No).unwrap();
@@ -39,9 +39,8 @@ pub(super) fn accept(kernel: &mut UringKernel) -> (Socket, TcpStream) {
     (socket, stream)
 }
 
-#[test]
-fn bytes_come_and_go() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn bytes_come_and_go<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
     kernel.push(Op::Receive { socket }, Token(2)).unwrap();
     kernel.enter(Wait::No).unwrap();
@@ -64,9 +63,8 @@ fn bytes_come_and_go() {
     assert!(matches!(end.outcome, Outcome::EndOfStream) && !end.more, "{end:?}");
 }
 
-#[test]
-fn a_closed_socket_with_its_receive_armed_sends_an_end() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn a_closed_socket_with_its_receive_armed_sends_an_end<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
     let receive = kernel.push(Op::Receive { socket }, Token(2)).unwrap();
     kernel.enter(Wait::No).unwrap();
@@ -80,9 +78,8 @@ fn a_closed_socket_with_its_receive_armed_sends_an_end() {
     assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "the peer sees the end of the stream");
 }
 
-#[test]
-fn a_reset_reaches_the_peer() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn a_reset_reaches_the_peer<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
     kernel.push(Op::Close { socket, reset: true }, Token(3)).unwrap();
     assert!(matches!(next(&mut kernel).outcome, Outcome::Closed));
@@ -90,9 +87,8 @@ fn a_reset_reaches_the_peer() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
-#[test]
-fn another_thread_ends_the_wait() {
-    let mut kernel = UringKernel::new(&small()).unwrap();
+fn another_thread_ends_the_wait<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     for _ in 0..3 {
         let waker = kernel.waker();
         let thread = std::thread::spawn(move || waker.wake());
@@ -101,4 +97,11 @@ fn another_thread_ends_the_wait() {
         assert_eq!(woken.token, Token::WAKE);
         thread.join().unwrap();
     }
+}
+
+on_both_engines! {
+    bytes_come_and_go,
+    a_closed_socket_with_its_receive_armed_sends_an_end,
+    a_reset_reaches_the_peer,
+    another_thread_ends_the_wait,
 }

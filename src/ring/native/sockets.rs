@@ -6,10 +6,11 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::engine::Engine;
 use crate::limits::OPS_A_SOCKET;
 use crate::{Completion, Failure, OpId, Outcome, Socket, Token, sys};
 
-use super::UringKernel;
+use super::NativeKernel;
 
 /// A socket and the ops on it.
 pub(super) struct OwnedSocket {
@@ -72,7 +73,7 @@ impl OwnedSocket {
     }
 }
 
-impl UringKernel {
+impl<E: Engine> NativeKernel<E> {
     /// Takes over a socket (a listener, a UDP socket) that the caller made, for example with
     /// socket2. It is made non-blocking.
     pub fn adopt(&mut self, fd: OwnedFd) -> Result<Socket, Failure> {
@@ -128,6 +129,7 @@ impl UringKernel {
             // The same; and a peer that has gone already makes it ENOTCONN.
             let _ = sys::shutdown(owned.fd());
         }
+        self.engine.release(owned.fd());
         drop(owned);
         self.ready.push_back(Completion { token, op, outcome: Outcome::Closed, more: false });
     }

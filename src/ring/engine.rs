@@ -1,0 +1,93 @@
+//! What works behind the op table of a [`NativeKernel`](crate::NativeKernel): io_uring, or epoll
+//! with a few threads. An engine knows descriptors and memory, not ops: each piece of work has a
+//! name, and its events carry it.
+
+use std::ffi::CStr;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::RawAddress;
+use crate::native::KernelOptions;
+use crate::plan::StartError;
+use crate::{KernelError, RecvBuffer, Run, Waker};
+
+/// A piece of work. The first four go on until they are cancelled or fail.
+#[derive(Clone, Copy)]
+pub enum Work<'a> {
+    /// Each event's result is a descriptor: non-blocking, close-on-exec.
+    Accept(RawFd),
+    /// Each event has a buffer, filled with `result` bytes; 0 is the end. ENOBUFS: none was at home.
+    Receive(RawFd),
+    /// Each event has a buffer for [`Engine::datagram`].
+    ReceiveDatagram(RawFd),
+    /// Once: one of the events (POLLIN ...), an error or a hang-up shows.
+    Poll(RawFd, u32),
+    /// Once: the connection stands.
+    Connect(RawFd, &'a RawAddress),
+    /// Once: openat2(2) below the directory; the result is a descriptor.
+    Open(RawFd, &'a CStr, &'a libc::open_how),
+    /// Once: read(2) of `length` bytes at `offset`, which may wait for a disk.
+    Read { file: &'a Arc<OwnedFd>, into: *mut u8, length: u32, offset: u64 },
+}
+
+/// What happened to a piece of work.
+pub enum Event {
+    /// The waker was rung.
+    Woken,
+    /// Something of the work `name`: as system calls tell it, an errno is negative.
+    Of { name: u64, result: i32, buffer: Option<RecvBuffer>, more: bool },
+}
+
+/// See the head of this file.
+pub trait Engine: Sized {
+    /// Sets it up, on the thread that uses it.
+    fn new(options: &KernelOptions) -> Result<Self, StartError>;
+
+    /// Starts a piece of work.
+    ///
+    /// # Safety
+    /// What it points to stays valid until its last event, and so does the memory that it has
+    /// written. Its descriptor stays open until then, or until [`Engine::release`].
+    unsafe fn start(&mut self, name: u64, work: Work<'_>);
+
+    /// Calls readahead(2) for a run, which may wait when its device has no tag left. `None`: on a
+    /// thread of the engine's, and an event follows.
+    fn read_ahead(&mut self, name: u64, file: &Arc<OwnedFd>, run: Run) -> Option<Result<(), i32>>;
+
+    /// Asks for the end of a piece of work (on the socket `of`, if it is on one). Its last event
+    /// says ECANCELED unless it was quicker.
+    fn cancel(&mut self, name: u64, of: Option<RawFd>);
+
+    /// A socket on which no work is left is about to be closed.
+    fn release(&mut self, socket: BorrowedFd<'_>);
+
+    /// Hands over what was started, and waits for an event at most `wait` (`None`: not at all).
+    fn enter(&mut self, wait: Option<Duration>) -> Result<(), KernelError>;
+
+    /// The next event that is there.
+    fn next(&mut self) -> Option<Event>;
+
+    /// Takes note of receive buffers that came home: how many there are for receives that found none.
+    fn feed(&mut self) -> usize;
+
+    /// The bytes of a datagram and who sent it. `None`: not from an internet address.
+    fn datagram(buffer: RecvBuffer) -> Option<(RecvBuffer, SocketAddr)>;
+
+    /// Ends another thread's wait in [`Engine::enter`].
+    fn waker(&self) -> Waker;
+
+    /// System calls that handed over and waited.
+    fn enters(&self) -> u64;
+
+    /// Prepares for the end, after all work was cancelled.
+    fn shut_down(&mut self);
+
+    /// Nothing but the work that was started is under way: after [`Engine::shut_down`], the engine
+    /// may be dropped once that has ended.
+    fn is_quiet(&self) -> bool;
+
+    /// Drops it before it is quiet, and leaks what may still be written.
+    fn abandon(self);
+}

@@ -1,0 +1,279 @@
+//! Threads for calls that wait for a disk, and their queues.
+//!
+//! They start when there is work and end when there was none for a while, so an idle seeder has none.
+//! Opens and readahead go first and always find a thread: while those who wait for pages sit on a
+//! slow disk, the next pages are asked for. A lock is held for a push or a pop, never in a call.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::engine::Event;
+use crate::limits::{
+    IO_THREAD_IDLE, IO_THREADS, IO_THREADS_THAT_WAIT, TOUCHES_AT_ONCE, TOUCHES_REACH_BYTES,
+};
+use crate::{files, sys};
+
+use super::calls;
+
+/// A piece of work, by its name.
+pub(super) struct Job {
+    pub(super) name: u64,
+    pub(super) call: Call,
+}
+
+/// The call that it is.
+pub(super) enum Call {
+    Open { root: RawFd, path: Pointer<libc::c_char>, how: Pointer<libc::open_how> },
+    Read { file: Arc<OwnedFd>, into: Pointer<u8>, length: u32, offset: u64 },
+    ReadAhead { file: Arc<OwnedFd>, offset: u64, length: u32 },
+}
+
+/// Memory that is the work's until its last event.
+pub(super) struct Pointer<T>(pub(super) *const T);
+
+// SAFETY: by the contract of `Engine::start` it stays valid until the last event of the work, and
+// nobody else uses it meanwhile; only the thread that makes the call follows it.
+unsafe impl<T> Send for Pointer<T> {}
+
+impl Job {
+    /// The caller waits for a page rather than asking for some.
+    fn waits(&self) -> bool {
+        matches!(self.call, Call::Read { .. })
+    }
+
+    /// A read of a byte shortly behind that of `before`: the ends of one fetch.
+    fn follows(&self, before: &Job) -> bool {
+        let (Call::Read { file, length: 1, offset, .. }, Call::Read { file: of, offset: at, .. }) =
+            (&self.call, &before.call)
+        else {
+            return false;
+        };
+        Arc::ptr_eq(file, of) && offset.checked_sub(*at).is_some_and(|by| by <= TOUCHES_REACH_BYTES)
+    }
+
+    /// Makes the call. What engines tell of it.
+    fn run(&self) -> i32 {
+        let result = match &self.call {
+            Call::Open { root, path, how } => {
+                // SAFETY: by the contract of `Engine::start`, to which path and structure belong.
+                unsafe { calls::open(*root, path.0, how.0) }
+            }
+            Call::Read { file, into, length, offset } => {
+                // SAFETY: by the contract of `Engine::start`, to which the memory belongs.
+                unsafe { calls::read(file.as_fd(), into.0.cast_mut(), *length, *offset) }
+                    .map(|bytes| bytes as i32)
+            }
+            Call::ReadAhead { file, offset, length } => {
+                files::read_ahead(file.as_fd(), *offset, *length).map(|()| 0)
+            }
+        };
+        result.unwrap_or_else(|errno| -errno)
+    }
+}
+
+/// What waits for a thread. Bounded by the op table: an op has one job, a copied batch as many as
+/// [`READS_A_BATCH`](crate::limits::READS_A_BATCH).
+#[derive(Default)]
+struct Queues {
+    /// Opens and readahead.
+    asks: VecDeque<Job>,
+    /// Reads.
+    waits: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    /// Threads that are in a read.
+    waiting: usize,
+    closed: bool,
+}
+
+impl Queues {
+    /// `false`: it needs no thread of its own, since one that comes to another job will take it too,
+    /// or since no more may wait.
+    fn push(&mut self, job: Job) -> bool {
+        if !job.waits() {
+            self.asks.push_back(job);
+            return true;
+        }
+        let joins = self.waits.back().is_some_and(|last| job.follows(last));
+        self.waits.push_back(job);
+        !joins && self.waiting < IO_THREADS_THAT_WAIT
+    }
+
+    /// There is something that a thread may do.
+    fn has_work(&self) -> bool {
+        !self.asks.is_empty() || (self.waiting < IO_THREADS_THAT_WAIT && !self.waits.is_empty())
+    }
+
+    /// What a thread does next: one job, or the touches of one fetch together.
+    fn take(&mut self) -> Vec<Job> {
+        if let Some(job) = self.asks.pop_front() {
+            return vec![job];
+        }
+        let mut jobs = Vec::new();
+        if self.waiting < IO_THREADS_THAT_WAIT
+            && let Some(job) = self.waits.pop_front()
+        {
+            self.waiting += 1;
+            jobs.push(job);
+            while jobs.len() < TOUCHES_AT_ONCE
+                && let Some(last) = jobs.last()
+                && let Some(job) = self.waits.pop_front_if(|job| job.follows(last))
+            {
+                jobs.push(job);
+            }
+        }
+        jobs
+    }
+}
+
+/// What the threads share with the engine.
+struct Shared {
+    queues: Mutex<Queues>,
+    work: Condvar,
+    done: Mutex<Vec<(u64, i32)>>,
+    /// Rung when `done` was empty.
+    bell: OwnedFd,
+}
+
+/// The engine's end of it.
+pub(super) struct Threads {
+    shared: Arc<Shared>,
+    /// Taken from `done`, and its memory used again.
+    taken: Vec<(u64, i32)>,
+}
+
+/// A thread that panicked held no half-made change: pushes and pops are whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Threads {
+    pub(super) fn new() -> Result<Threads, i32> {
+        let shared = Shared {
+            queues: Mutex::default(),
+            work: Condvar::new(),
+            done: Mutex::default(),
+            bell: sys::eventfd()?,
+        };
+        Ok(Threads { shared: Arc::new(shared), taken: Vec::new() })
+    }
+
+    /// Rings when something is done.
+    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+        self.shared.bell.as_fd()
+    }
+
+    /// Queues a job. An error: the system gives no thread, and there is none.
+    pub(super) fn push(&mut self, job: Job) -> Result<(), i32> {
+        let mut queues = lock(&self.shared.queues);
+        let name = job.name;
+        if !queues.push(job) {
+            return Ok(());
+        }
+        if queues.idle > 0 {
+            self.shared.work.notify_one();
+        }
+        let queued = queues.asks.len() + queues.waits.len();
+        if queues.idle >= queued || queues.threads == IO_THREADS {
+            return Ok(());
+        }
+        match start(&self.shared) {
+            Ok(()) => queues.threads += 1,
+            Err(errno) if queues.threads == 0 => {
+                remove(&mut queues, name);
+                return Err(errno);
+            }
+            // Those that are there get to it.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a job back that no thread has begun. `false`: it is done, or being done.
+    pub(super) fn cancel(&mut self, name: u64) -> bool {
+        remove(&mut lock(&self.shared.queues), name)
+    }
+
+    /// Appends the last events of what is done.
+    pub(super) fn take_done(&mut self, done: &mut VecDeque<Event>) {
+        std::mem::swap(&mut *lock(&self.shared.done), &mut self.taken);
+        for (name, result) in self.taken.drain(..) {
+            done.push_back(Event::Of { name, result, buffer: None, more: false });
+        }
+    }
+}
+
+fn remove(queues: &mut Queues, name: u64) -> bool {
+    for queue in [&mut queues.asks, &mut queues.waits] {
+        if let Some(at) = queue.iter().position(|job| job.name == name) {
+            queue.remove(at);
+            return true;
+        }
+    }
+    false
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        lock(&self.shared.queues).closed = true;
+        self.shared.work.notify_all();
+    }
+}
+
+/// One more thread. It stays on the core of the worker that starts it.
+fn start(shared: &Arc<Shared>) -> Result<(), i32> {
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new()
+        .name("disk".to_owned())
+        .stack_size(crate::limits::IO_THREAD_STACK_BYTES)
+        .spawn(move || run(&shared))
+        .map(drop)
+        .map_err(|error| error.raw_os_error().unwrap_or(libc::EAGAIN))
+}
+
+/// A thread: job after job, until there was none for a while.
+fn run(shared: &Shared) {
+    let mut queues = lock(&shared.queues);
+    loop {
+        let jobs = queues.take();
+        if queues.idle > 0 && queues.has_work() {
+            // This thread took something else than it left.
+            shared.work.notify_one();
+        }
+        if jobs.is_empty() {
+            if queues.closed {
+                break;
+            }
+            queues.idle += 1;
+            let waited = shared.work.wait_timeout(queues, IO_THREAD_IDLE);
+            let (back, wait) = waited.unwrap_or_else(PoisonError::into_inner);
+            queues = back;
+            queues.idle -= 1;
+            if wait.timed_out() && queues.asks.is_empty() && queues.waits.is_empty() {
+                break;
+            }
+            continue;
+        }
+        drop(queues);
+        let waited = jobs.first().is_some_and(Job::waits);
+        let results: Vec<(u64, i32)> = jobs.iter().map(|job| (job.name, job.run())).collect();
+        // Files may close here, which may take its time: on this thread, and before it is told.
+        drop(jobs);
+        tell(shared, results);
+        queues = lock(&shared.queues);
+        queues.waiting -= usize::from(waited);
+    }
+    queues.threads -= 1;
+}
+
+fn tell(shared: &Shared, results: Vec<(u64, i32)>) {
+    let mut done = lock(&shared.done);
+    let was_empty = done.is_empty();
+    done.extend(results);
+    drop(done);
+    if was_empty {
+        // It fails only when 2^64 - 1 rings wait: then the engine is due to look anyway.
+        let _ = sys::write(shared.bell.as_fd(), &1u64.to_ne_bytes());
+    }
+}
