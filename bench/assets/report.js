@@ -127,7 +127,7 @@ function chart(figure, options, data, read) {
   };
   const made = new uPlot(Object.assign({
     width: Math.max(320, place.clientWidth), height: HEIGHT, legend: { show: false },
-    padding: [10, 12, 0, 0],
+    padding: [10, 24, 0, 0],
     cursor: { drag: { setScale: false, x: false, y: false }, points: { size: 5 }, y: false },
     hooks: {},
   }, options, { hooks: Object.assign({ setCursor: [tell] }, options.hooks) }), data, place);
@@ -151,7 +151,7 @@ function percentiles(figure, plot) {
   const last = data[0][data[0].length - 1];
   const end = Math.max(last * 1.15, 20);
   // The marks before 90 % stand too close to each other on a long axis.
-  const marks = end < 1e5 ? [1, 2] : [2];
+  const marks = end < 3e3 ? [1, 2] : [2];
   for (let mark = 10; mark <= end; mark *= 10) marks.push(mark);
   const series = plot.curves.map(curve => ({
     scale: "y", stroke: colour(curve.colour), dash: dash(curve.colour), width: 1.6,

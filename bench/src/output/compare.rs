@@ -322,16 +322,17 @@ impl fmt::Display for Comparison {
                 writeln!(f)?;
             }
         }
-        let first = self.programs.first().map_or("", |program| &program.title);
-        write!(
-            f,
-            "\nRatios are {first} : the other; ~ where the two differ by no more than one of "
-        )?;
-        write!(
-            f,
-            "them from itself. In brackets: largest less smallest of the repetitions, by their "
-        )?;
-        write!(f, "median.")?;
+        if let [first, _, ..] = self.programs.as_slice() {
+            let first = &first.title;
+            write!(
+                f,
+                "\nRatios are {first} : the other; ~ where the two differ by no more than one "
+            )?;
+            write!(f, "of them from itself.")?;
+        }
+        if self.programs.iter().any(|program| program.runs > 1) {
+            write!(f, "\nIn brackets: largest less smallest of the repetitions, by their median.")?;
+        }
         self.remarks.iter().try_for_each(|remark| write!(f, "\n- {remark}"))
     }
 }

@@ -73,7 +73,7 @@ impl Dice {
         let mut distribution = Distribution::new();
         for second in 0..seconds {
             let stall = stall_at.is_some_and(|every| second % every == every - 1);
-            self.add_second(&mut distribution, second, 4_000, shape, stall);
+            self.add_second(&mut distribution, second, 1_500, shape, stall);
         }
         distribution
     }

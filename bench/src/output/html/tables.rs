@@ -101,8 +101,8 @@ pub(super) fn summary(body: &mut Markup, results: &Results) {
     body.raw(
         "<p class=\"note\">Latency is from request to piece, for an announce to its answer, for \
          churn and silent connections from connect(2) to the unchoke. CPU time is of the whole \
-         phase. \u{201c}Load\u{201d} is this program: where its figure comes near the first, it was \
-         what stopped the target.</p>\n",
+         phase. \u{201c}Load\u{201d} is this program: where its figure comes near the rate by the \
+         cores it runs on, it was what stopped the target, and a remark says so.</p>\n",
     );
 }
 
