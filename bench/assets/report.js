@@ -218,6 +218,29 @@ function lines(figure, plot) {
   done();
 }
 
+// A line from the smallest to the largest of repetitions, on each bar.
+function whiskers(u, plot, middle) {
+  const ctx = u.ctx, ratio = uPlot.pxRatio;
+  ctx.save();
+  ctx.strokeStyle = INK;
+  ctx.lineWidth = 1.2 * ratio;
+  plot.bars.forEach((bar, b) => bar.ranges.forEach((range, g) => {
+    if (!range || range[0] === range[1]) return;
+    const at = u.valToPos(middle(g * plot.bars.length + b), "x", true);
+    const [low, high] = range.map(value => u.valToPos(value, "y", true));
+    const half = 3 * ratio;
+    ctx.beginPath();
+    for (const end of [low, high]) {
+      ctx.moveTo(at - half, end);
+      ctx.lineTo(at + half, end);
+    }
+    ctx.moveTo(at, low);
+    ctx.lineTo(at, high);
+    ctx.stroke();
+  }));
+  ctx.restore();
+}
+
 function bars(figure, plot) {
   const each = 0.8 / plot.bars.length;
   const x = [], data = plot.bars.map(() => []);
@@ -227,6 +250,7 @@ function bars(figure, plot) {
   }));
   const label = u => {
     const ctx = u.ctx, ratio = uPlot.pxRatio;
+    whiskers(u, plot, at => x[at]);
     const wide = (u.valToPos(each, "x", true) - u.valToPos(0, "x", true));
     ctx.save();
     ctx.font = Math.round(11 * ratio) + "px \"Liberation Serif\", Georgia, serif";
@@ -238,7 +262,9 @@ function bars(figure, plot) {
       const text = number(value);
       // Where bars are too narrow for their figures, those stay in the table.
       if (ctx.measureText(text).width > wide * 1.25) return;
-      ctx.fillText(text, u.valToPos(x[at], "x", true), u.valToPos(value, "y", true) - 2 * ratio);
+      const range = plot.bars[at % plot.bars.length].ranges[Math.floor(at / plot.bars.length)];
+      const top = range ? range[1] : value;
+      ctx.fillText(text, u.valToPos(x[at], "x", true), u.valToPos(top, "y", true) - 3 * ratio);
     }));
     ctx.restore();
   };

@@ -58,6 +58,9 @@ pub enum Figure {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Cell {
     pub median: f64,
+    /// Of the repetitions.
+    pub smallest: f64,
+    pub largest: f64,
     /// Largest less smallest, by the median; of repetitions.
     pub spread: Option<f64>,
     /// The first program's median by this one's. None for the first itself, and by zero.
@@ -223,7 +226,7 @@ fn cell(mut values: Vec<f64>) -> Option<Cell> {
     let lower = *values.get(values.len().saturating_sub(1) / 2)?;
     let median = (lower + upper) / 2.0;
     let spread = (values.len() > 1 && median != 0.0).then(|| (largest - smallest) / median.abs());
-    Some(Cell { median, spread, first_by_this: None, tells: false })
+    Some(Cell { median, smallest, largest, spread, first_by_this: None, tells: false })
 }
 
 fn remarks(runs: &[Results], programs: &[Program]) -> Vec<String> {

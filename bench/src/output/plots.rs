@@ -25,7 +25,7 @@ pub(super) enum Plot {
     /// Anything else over time.
     Lines { y: String, stepped: bool, at_s: Vec<f64>, lines: Vec<Line> },
     /// A figure of each group, for each of several kinds.
-    Bars { y: String, groups: Vec<String>, bars: Vec<Line> },
+    Bars { y: String, groups: Vec<String>, bars: Vec<Bar> },
 }
 
 /// A latency by percentile.
@@ -43,6 +43,15 @@ pub(super) struct Curve {
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) values: Vec<Option<f64>>,
+}
+
+/// A name and its value in each group; null where there is none.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct Bar {
+    pub(super) name: String,
+    pub(super) values: Vec<Option<f64>>,
+    /// Smallest and largest of repetitions; null where there was one.
+    pub(super) ranges: Vec<Option<(f64, f64)>>,
 }
 
 /// How often which latency was seen when.

@@ -1,7 +1,7 @@
 //! The page that puts runs side by side.
 
-use super::super::compare::{Comparison, Figure, Row, cell_text, place, ratio_text};
-use super::super::plots::{Line, Plot, curve};
+use super::super::compare::{Cell, Comparison, Figure, Row, cell_text, place, ratio_text};
+use super::super::plots::{Bar, Plot, curve};
 use super::super::{derived, units};
 use super::markup::Markup;
 use super::{Page, tables};
@@ -37,7 +37,7 @@ pub(super) fn write(
         page.body.raw("<details><summary><h3>").text(&run.title).raw("</h3><span>");
         page.body.text(units::moment(run.started_unix_ms)).raw("</span></summary>\n");
         tables::facts(&mut page.body, run);
-        tables::summary(&mut page.body, run);
+        tables::summary(&mut page.body, run, false);
         page.body.raw("</details>\n");
     }
     page.body.raw("</section>\n");
@@ -147,16 +147,18 @@ fn bars(page: &mut Page, comparison: &Comparison, title: &str, figure: &Figure) 
         return;
     }
     let programs = comparison.programs.iter().enumerate();
-    let bars = programs.map(|(number, program)| Line {
-        name: program.title.clone(),
-        values: rows
-            .iter()
-            .map(|row| row.cells.get(number).copied().flatten().map(|cell| cell.median))
-            .collect(),
+    let bars = programs.map(|(number, program)| {
+        let cells = || rows.iter().map(move |row| row.cells.get(number).copied().flatten());
+        let range = |cell: Cell| cell.spread.map(|_| (cell.smallest, cell.largest));
+        Bar {
+            name: program.title.clone(),
+            values: cells().map(|cell| Some(cell?.median)).collect(),
+            ranges: cells().map(|cell| range(cell?)).collect(),
+        }
     });
     let (y, bars) = (figure.words(), bars.collect());
     let plot = Plot::Bars { y, groups: rows.iter().map(|row| row.place.clone()).collect(), bars };
-    page.figure(title, "medians; higher is better", plot);
+    page.figure(title, "medians, with smallest and largest; higher is better", plot);
 }
 
 /// A chart for each load: of what it measures above all, or (`other`) of everything else, where

@@ -19,6 +19,8 @@ const FRAME: &str = include_str!("../../../assets/report.html");
 const METHODOLOGY: &str = include_str!("../../../assets/methodology.html");
 const STYLE: &str = include_str!("../../../assets/report.css");
 const SCRIPT: &str = include_str!("../../../assets/report.js");
+/// Goes with every copy of the script.
+const UPLOT_LICENSE: &str = include_str!("../../../assets/uplot/LICENSE");
 const UPLOT_STYLE: &str = include_str!("../../../assets/uplot/uPlot.min.css");
 const UPLOT_SCRIPT: &str = include_str!("../../../assets/uplot/uPlot.iife.min.js");
 
@@ -77,6 +79,7 @@ impl Page {
                 "methodology" => METHODOLOGY,
                 "data" => &data,
                 "plots" => &plots,
+                "uplot_license" => UPLOT_LICENSE,
                 "uplot_script" => UPLOT_SCRIPT,
                 "script" => SCRIPT,
                 other => bail!("the frame of pages names an unknown part '{other}'"),

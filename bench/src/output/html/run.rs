@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 
-use super::super::plots::{Line, Over, Plot, curve, heat};
+use super::super::plots::{Bar, Over, Plot, curve, heat};
 use super::super::{derived, units};
 use super::{Page, tables};
 use crate::results::{PhaseResult, Results};
@@ -14,14 +14,14 @@ pub(super) fn write(page: &mut Page, results: &Results) -> anyhow::Result<()> {
     head(page, results);
     tables::facts(&mut page.body, results);
     page.body.raw("<section id=\"summary\"><h2>Summary</h2>\n");
-    tables::summary(&mut page.body, results);
+    tables::summary(&mut page.body, results, true);
     remarks(page, results);
     page.body.raw("</section>\n");
     overview(page, results);
     tables::checks(&mut page.body, results);
     tables::idle(&mut page.body, results);
-    for phase in &results.phases {
-        phase_section(page, phase)?;
+    for (number, phase) in results.phases.iter().enumerate() {
+        phase_section(page, number, phase)?;
     }
     Ok(())
 }
@@ -91,13 +91,14 @@ fn overview(page: &mut Page, results: &Results) {
         page.figure("Latency by percentile", note, Plot::Percentiles { curves });
     }
     if !paid.is_empty() {
-        let line = |name: &str, of: fn(&PhaseResult) -> Option<f64>| Line {
+        let bar = |name: &str, of: fn(&PhaseResult) -> Option<f64>| Bar {
             name: name.into(),
             values: paid.iter().map(|phase| of(phase)).collect(),
+            ranges: vec![None; paid.len()],
         };
         let bars = vec![
-            line("over all cores", |phase| phase.cost.gb_per_cpu_s),
-            line("of the target alone", |phase| phase.cost.gb_per_target_cpu_s),
+            bar("over all cores", |phase| phase.cost.gb_per_cpu_s),
+            bar("of the target alone", |phase| phase.cost.gb_per_target_cpu_s),
         ];
         let bars = bars.into_iter().filter(|bar| bar.values.iter().any(Option::is_some)).collect();
         let groups = paid.iter().map(|phase| phase.name.clone()).collect();
@@ -107,8 +108,9 @@ fn overview(page: &mut Page, results: &Results) {
     page.body.raw("</div></section>\n");
 }
 
-fn phase_section(page: &mut Page, phase: &PhaseResult) -> anyhow::Result<()> {
-    page.body.raw("<details class=\"phase\" open><summary>").within("<h2>", &phase.name, "</h2>");
+fn phase_section(page: &mut Page, number: usize, phase: &PhaseResult) -> anyhow::Result<()> {
+    page.body.numbered("<details id=\"phase-", number, "\" open><summary>");
+    page.body.within("<h2>", &phase.name, "</h2>");
     page.body.within("<span>", units::duration(phase.seconds), "</span></summary>\n");
     tables::latencies(&mut page.body, phase);
     page.body.raw("<div class=\"pair\">\n");

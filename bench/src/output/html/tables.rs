@@ -74,8 +74,8 @@ pub(super) fn shell(command: &[String]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// A row for each load of each phase.
-pub(super) fn summary(body: &mut Markup, results: &Results) {
+/// A row for each load of each phase; with `links` to the phases further down.
+pub(super) fn summary(body: &mut Markup, results: &Results, links: bool) {
     body.raw(
         "<table class=\"figures\"><thead><tr><th rowspan=\"2\" class=\"t\">phase and load</th>\
          <th rowspan=\"2\">GB/s</th><th rowspan=\"2\">answers/s</th>\
@@ -85,9 +85,18 @@ pub(super) fn summary(body: &mut Markup, results: &Results) {
          <th>p99</th><th>p99.9</th><th>max</th><th>all cores</th><th>target</th><th>load</th>\
          </tr></thead>\n<tbody>\n",
     );
-    for phase in &results.phases {
+    for (place, phase) in results.phases.iter().enumerate() {
         for (number, load) in phase.loads.iter().enumerate() {
-            body.raw(if number == 0 { "<tr class=\"first\">" } else { "<tr>" });
+            body.raw(if number == 0 {
+                "<tr class=\"first\"><td class=\"t\">"
+            } else {
+                "<tr><td class=\"t\">"
+            });
+            if links {
+                body.numbered("<a href=\"#phase-", place, "\">");
+            }
+            body.within("<b>", derived::load_title(phase, load), "</b>");
+            body.raw(if links { "</a><br>" } else { "<br>" });
             summary_row(body, phase, load);
             if number == 0 {
                 cost_cells(body, phase);
@@ -107,8 +116,7 @@ pub(super) fn summary(body: &mut Markup, results: &Results) {
 }
 
 fn summary_row(body: &mut Markup, phase: &PhaseResult, load: &LoadResult) {
-    body.within("<td class=\"t\"><b>", derived::load_title(phase, load), "</b><br><small>");
-    body.text(&load.mode);
+    body.within("<small>", &load.mode, "");
     if !load.parameters.is_empty() {
         body.raw(": ").text(derived::parameters(load));
     }
@@ -220,6 +228,9 @@ pub(super) fn latencies(body: &mut Markup, phase: &PhaseResult) {
 /// Where CPU time went.
 pub(super) fn cost(body: &mut Markup, phase: &PhaseResult) {
     let cost = &phase.cost;
+    if cost.elapsed_s <= 0.0 {
+        return;
+    }
     let cores = |cpu_s| format!("{:.2}", derived::cores_busy(phase, cpu_s));
     body.raw("<p class=\"note\">Cores busy, mean of the phase: <b>");
     body.within("", cores(cost.busy_s), "</b> in all");
