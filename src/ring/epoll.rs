@@ -370,3 +370,18 @@ impl Engine for EpollEngine {
     /// The threads keep what is theirs, and end with the call that they are in.
     fn abandon(self) {}
 }
+
+/// Whether there is epoll.
+pub(crate) fn try_set_up() -> Result<(), i32> {
+    Epoll::new().map(drop)
+}
+
+/// Whether openat2(2) may be called.
+pub(crate) fn try_open() -> Result<(), i32> {
+    let root = sys::open_directory(std::path::Path::new("/"))?;
+    let how = sys::open_how(libc::O_PATH | libc::O_CLOEXEC, libc::RESOLVE_BENEATH);
+    // SAFETY: path and structure live for the call.
+    let opened = unsafe { calls::open(root.as_raw_fd(), c".".as_ptr(), &how) }?;
+    drop(sys::own(opened));
+    Ok(())
+}

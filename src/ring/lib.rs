@@ -37,10 +37,13 @@ pub use counters::Counters;
 pub use kernel::{Kernel, KernelError, Wait};
 /// The same, by the name it had when there was one kernel.
 pub use native::KernelOptions as UringOptions;
-pub use native::{EpollKernel, KernelOptions, NativeKernel, UringKernel};
+pub use native::{AnyKernel, EpollKernel, KernelOptions, NativeKernel, UringKernel};
 pub use op::{
     Completion, Directory, Failure, File, FileStat, Op, OpId, Outcome, Residency, Run, Socket,
     Token, Verb,
 };
-pub use plan::{Probe, StartError, VerbPlan, ZeroCopy, verb_plan};
+pub use plan::{
+    KernelChoice, KernelKind, KernelPlan, Probe, RingRung, StartError, VerbPlan, ZeroCopy,
+    kernel_plan, verb_plan,
+};
 pub use waker::Waker;

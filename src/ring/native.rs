@@ -5,6 +5,7 @@
 //! says. Ops that are done at once (a spliced batch, a close) finish within `push` and only queue
 //! their completion.
 
+mod any;
 mod complete;
 mod copy;
 mod direct;
@@ -29,6 +30,7 @@ use crate::{
     Residency, Run, Socket, Token, Verb, Wait, Waker, limits, sys,
 };
 
+pub use any::AnyKernel;
 pub use options::KernelOptions;
 
 use copy::Scratch;
@@ -85,7 +87,11 @@ fn op_of(name: u64) -> OpId {
 impl<E: Engine> NativeKernel<E> {
     /// Sets its engine up. Errors name cause and cure.
     pub fn new(options: &KernelOptions) -> Result<NativeKernel<E>, StartError> {
-        let engine = E::new(options)?;
+        NativeKernel::on(E::new(options)?, options)
+    }
+
+    /// The rest, once its engine stands.
+    fn on(engine: E, options: &KernelOptions) -> Result<NativeKernel<E>, StartError> {
         let (gather, plan) = plan_verb(options)?;
         let sink = Mapping::new(limits::DISCARD_STEP_BYTES as usize).map_err(no_memory)?;
         let scratch = Scratch::new(options.scratch_count, options.scratch_bytes);

@@ -1,7 +1,11 @@
 //! What the system offers, what is used of it, and why. Pure: features go in, a plan or an error
 //! with cause and cure comes out, so that masked features test every rung.
 
+mod kernel;
+
 use crate::{Verb, limits};
+
+pub use kernel::{KernelChoice, KernelKind, KernelPlan, RingRung, kernel_plan};
 
 /// Why a kernel cannot start: cause and cure.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -13,8 +17,8 @@ pub struct StartError(pub(crate) String);
 pub struct Probe {
     /// Major and minor number of the running kernel.
     pub kernel: (u32, u32),
-    /// Setting up a ring with the flags that are needed.
-    pub io_uring: Result<(), i32>,
+    /// Setting up a ring: the best set-up that the system takes.
+    pub io_uring: Result<RingRung, i32>,
     /// The sysctl kernel.io_uring_disabled; `None` before 6.6.
     pub io_uring_disabled: Option<u32>,
     /// A seccomp filter is installed on this process.
@@ -29,6 +33,10 @@ pub struct Probe {
     pub pipe_slots: Result<usize, i32>,
     /// cachestat(2) on a file of ours.
     pub cachestat: Result<(), i32>,
+    /// epoll_create1(2).
+    pub epoll: Result<(), i32>,
+    /// openat2(2) below a folder.
+    pub openat2: Result<(), i32>,
 }
 
 /// `--zero-copy`.
@@ -111,37 +119,48 @@ fn text(errno: i32) -> String {
 
 /// Why io_uring cannot be set up, given what the system looks like.
 pub(crate) fn explain(errno: i32, host: &Host) -> StartError {
+    let (cause, cure) = cause(errno, host);
+    StartError(format!("cannot set up io_uring: {}: {cause}; {cure}", text(errno)))
+}
+
+/// Cause and cure of a ring that cannot be set up.
+fn cause(errno: i32, host: &Host) -> (String, &'static str) {
     let (major, minor) = host.kernel;
-    let cause = match (errno, host.io_uring_disabled) {
-        (libc::EPERM, Some(setting @ 1..)) => format!(
-            "the sysctl kernel.io_uring_disabled is {setting}; set it to 0, or to 1 with \
-             kernel.io_uring_group naming a group of this user"
-        ),
-        (libc::EPERM | libc::EACCES | libc::ENOSYS, _) if host.seccomp => {
-            "a seccomp filter forbids it (container runtimes do by default); run with a profile \
-             that allows io_uring_setup, io_uring_enter and io_uring_register"
-                .to_owned()
+    let (cause, cure) = match (errno, host.io_uring_disabled) {
+        (libc::EPERM, Some(setting @ 1..)) => {
+            return (
+                format!("the sysctl kernel.io_uring_disabled is {setting}"),
+                "set it to 0, or to 1 with kernel.io_uring_group naming a group of this user",
+            );
         }
+        (libc::EPERM | libc::EACCES | libc::ENOSYS, _) if host.seccomp => (
+            "a seccomp filter forbids it, as container runtimes do by default",
+            "run with a profile that allows io_uring_setup, io_uring_enter and io_uring_register",
+        ),
         (libc::ENOSYS, _) => {
-            format!("Linux {major}.{minor} was built without it; CONFIG_IO_URING is needed")
+            let cause = format!("Linux {major}.{minor} was built without it");
+            return (cause, "CONFIG_IO_URING is needed");
         }
         (libc::EINVAL, _) if host.kernel < (6, 1) => {
-            format!("Linux {major}.{minor} is too old; 6.1 or later is needed")
+            return (format!("Linux {major}.{minor} is too old"), "6.1 or later is needed");
         }
-        (libc::ENOMEM, _) => "its memory cannot be had or locked; free memory, or raise the \
-                              memory lock limit (ulimit -l, LimitMEMLOCK=)"
-            .to_owned(),
+        (libc::ENOMEM, _) => (
+            "its memory cannot be had or locked",
+            "free memory, or raise the memory lock limit (ulimit -l, LimitMEMLOCK=)",
+        ),
         (libc::EMFILE | libc::ENFILE, _) => {
-            "no descriptor is left; raise the limit (ulimit -n, LimitNOFILE=)".to_owned()
+            ("no descriptor is left", "raise the limit (ulimit -n, LimitNOFILE=)")
         }
-        (libc::EPERM | libc::EACCES, _) => {
-            "a security module (SELinux, AppArmor) or the kernel's policy forbids it; allow \
-             io_uring for this program there"
-                .to_owned()
+        (libc::EPERM | libc::EACCES, _) => (
+            "a security module (SELinux, AppArmor) or the kernel's policy forbids it",
+            "allow io_uring for this program there",
+        ),
+        _ => {
+            let cause = format!("unexpected on Linux {major}.{minor}");
+            return (cause, "please report it");
         }
-        _ => format!("unexpected on Linux {major}.{minor}"),
     };
-    StartError(format!("cannot set up io_uring: {}: {cause}", text(errno)))
+    (cause.to_owned(), cure)
 }
 
 /// Why the descriptors of a kernel without io_uring cannot be had.
@@ -168,10 +187,11 @@ pub(crate) struct Host {
 mod tests {
     use super::*;
 
-    fn all() -> Probe {
+    /// A system that has everything.
+    pub(super) fn all() -> Probe {
         Probe {
             kernel: (6, 18),
-            io_uring: Ok(()),
+            io_uring: Ok(RingRung::WithoutIndexArray),
             io_uring_disabled: Some(0),
             seccomp: false,
             page_bytes: 4_096,
@@ -179,6 +199,8 @@ mod tests {
             vmsplice: Ok(()),
             pipe_slots: Ok(256),
             cachestat: Ok(()),
+            epoll: Ok(()),
+            openat2: Ok(()),
         }
     }
 

@@ -4,45 +4,72 @@ use std::os::fd::AsFd;
 
 use crate::memory::Mapping;
 use crate::pipe::Pipe;
-use crate::plan::{Host, Probe, StartError, explain};
+use crate::plan::{Host, KernelChoice, Probe, StartError, explain};
 use crate::{limits, sys};
 
 impl Probe {
     /// Tries each call on descriptors of its own.
     pub fn of_system() -> Probe {
         let mut pipe = Pipe::new(limits::PIPE_BYTES);
+        let kernels = Probe::of_kernels(KernelChoice::Auto);
         Probe {
-            io_uring: crate::uring::try_set_up(),
+            io_uring: kernels.io_uring,
+            epoll: kernels.epoll,
+            openat2: kernels.openat2,
             ..Probe::of_pipe(pipe.as_mut().map_err(|errno| *errno))
         }
     }
 
-    /// The same through a pipe that was made already, and without a ring.
+    /// What decides about the kernel. A ring is tried only if it might be used.
+    pub(crate) fn of_kernels(wanted: KernelChoice) -> Probe {
+        Probe {
+            io_uring: match wanted {
+                KernelChoice::Epoll => Err(0),
+                KernelChoice::Auto | KernelChoice::IoUring => crate::uring::try_set_up(),
+            },
+            epoll: crate::epoll::try_set_up(),
+            openat2: crate::epoll::try_open(),
+            ..Probe::unasked(&Host::of_system())
+        }
+    }
+
+    /// What decides about the verb, through a pipe that was made already.
     pub(crate) fn of_pipe(pipe: Result<&mut Pipe, i32>) -> Probe {
-        let host = Host::of_system();
         let (pipe_slots, splice, vmsplice) = match pipe {
             Ok(pipe) => (Ok(pipe.slots()), try_splice(pipe), try_vmsplice(pipe)),
             // The pipe's own error says why there is no splicing.
             Err(errno) => (Err(errno), Ok(()), Ok(())),
         };
+        let cachestat = try_cachestat();
+        let asked = Probe::unasked(&Host::of_system());
+        Probe { splice, vmsplice, pipe_slots, cachestat, ..asked }
+    }
+
+    /// Only what is told without asking.
+    fn unasked(host: &Host) -> Probe {
         Probe {
             kernel: host.kernel,
-            io_uring: Ok(()),
+            io_uring: Err(0),
             io_uring_disabled: host.io_uring_disabled,
             seccomp: host.seccomp,
             page_bytes: sys::page_bytes(),
-            splice,
-            vmsplice,
-            pipe_slots,
-            cachestat: try_cachestat(),
+            splice: Ok(()),
+            vmsplice: Ok(()),
+            pipe_slots: Err(0),
+            cachestat: Ok(()),
+            epoll: Ok(()),
+            openat2: Ok(()),
         }
+    }
+
+    pub(crate) fn host(&self) -> Host {
+        let Probe { kernel, io_uring_disabled, seccomp, .. } = *self;
+        Host { kernel, io_uring_disabled, seccomp }
     }
 
     /// The error of a ring that cannot be set up, with cause and cure.
     pub fn io_uring_error(&self) -> Option<StartError> {
-        let Probe { kernel, io_uring_disabled, seccomp, .. } = *self;
-        let host = Host { kernel, io_uring_disabled, seccomp };
-        self.io_uring.err().map(|errno| explain(errno, &host))
+        self.io_uring.err().map(|errno| explain(errno, &self.host()))
     }
 }
 
@@ -77,7 +104,7 @@ impl Host {
         let read = |path: &str| std::fs::read_to_string(path).ok();
         let kernel = read("/proc/sys/kernel/osrelease").and_then(|text| version(&text));
         let disabled = read("/proc/sys/kernel/io_uring_disabled");
-        let seccomp = read("/proc/self/status").is_some_and(|status| has_filter(&status));
+        let seccomp = read("/proc/thread-self/status").is_some_and(|status| has_filter(&status));
         Host {
             kernel: kernel.unwrap_or((0, 0)),
             io_uring_disabled: disabled.and_then(|text| text.trim().parse().ok()),
@@ -120,5 +147,7 @@ mod tests {
         assert!(probe.kernel >= (5, 0), "{probe:?}");
         assert_eq!(probe.splice, Ok(()));
         assert_eq!(probe.vmsplice, Ok(()));
+        assert_eq!((probe.epoll, probe.openat2), (Ok(()), Ok(())));
+        assert!(probe.io_uring.is_ok(), "{probe:?}");
     }
 }

@@ -11,7 +11,7 @@ use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opc
 use crate::KernelError;
 use crate::limits::{CQ_ENTRIES_MIN, IO_WORKERS};
 use crate::native::KernelOptions;
-use crate::plan::{Host, StartError, explain};
+use crate::plan::{Host, RingRung, StartError, explain};
 
 /// An io_uring used by the one thread that made it.
 ///
@@ -188,44 +188,46 @@ const REGISTER_ENABLE_RINGS: u8 = 12;
 const REGISTER_RING_FDS: u8 = 20;
 const UNREGISTER_RING_FDS: u8 = 21;
 
-/// Whether the ring has the indirection of old (needed before 6.6).
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SqArray {
-    Absent,
-    Present,
-}
-
 /// With all flags and the whole completion queue, or with what the system gives. The kernel wants
 /// the queue's memory in one stretch, which a machine whose memory is full of page cache (a
 /// seeder's always is) cannot have at every moment: then half of it, and half again.
 fn build(options: &KernelOptions) -> std::io::Result<IoUring> {
     let mut cq_entries = options.cq_entries;
     loop {
-        match build_flagged(options, cq_entries) {
+        match build_on_a_rung(options, cq_entries) {
             Err(error)
                 if error.raw_os_error() == Some(libc::ENOMEM) && cq_entries > CQ_ENTRIES_MIN =>
             {
                 cq_entries /= 2;
             }
-            result => return result,
+            result => return result.map(|(ring, _)| ring),
         }
     }
 }
 
-/// All flags, or without the one that is newest.
-fn build_flagged(options: &KernelOptions, cq_entries: u32) -> std::io::Result<IoUring> {
-    match build_with(options, cq_entries, SqArray::Absent) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            build_with(options, cq_entries, SqArray::Present)
+/// By the best set-up that the system takes.
+fn build_on_a_rung(
+    options: &KernelOptions,
+    cq_entries: u32,
+) -> std::io::Result<(IoUring, RingRung)> {
+    let mut refused = std::io::Error::from_raw_os_error(libc::EINVAL);
+    for rung in RingRung::ALL {
+        match build_with(options, cq_entries, rung) {
+            Ok(ring) => return Ok((ring, rung)),
+            Err(error) => refused = error,
         }
-        result => result,
+        // A flag that it does not know is EINVAL; what else is wrong is so on each rung.
+        if refused.raw_os_error() != Some(libc::EINVAL) {
+            break;
+        }
     }
+    Err(refused)
 }
 
 fn build_with(
     options: &KernelOptions,
     cq_entries: u32,
-    array: SqArray,
+    rung: RingRung,
 ) -> std::io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
@@ -237,16 +239,18 @@ fn build_with(
         .setup_cqsize(cq_entries)
         .setup_r_disabled()
         .dontfork();
-    if array == SqArray::Absent {
+    if rung == RingRung::WithoutIndexArray {
         builder.setup_no_sqarray();
     }
     builder.build(options.sq_entries)
 }
 
-/// Whether a ring can be set up here.
-pub(crate) fn try_set_up() -> Result<(), i32> {
+/// The best set-up of a ring that this system takes.
+pub(crate) fn try_set_up() -> Result<RingRung, i32> {
     let options = KernelOptions { sq_entries: 8, cq_entries: 16, ..KernelOptions::default() };
-    build(&options).map(drop).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
+    build_on_a_rung(&options, options.cq_entries)
+        .map(|(_, rung)| rung)
+        .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 /// A failed set-up step, with cause and cure.
