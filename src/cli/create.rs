@@ -15,6 +15,7 @@ use ringseed_meta::metainfo::{Format, Outer};
 use super::progress::HashingBar;
 use super::torrent_file::Printable;
 use crate::store::creation::{CreateOptions, Created, create};
+use crate::store::hashing::Reads;
 
 /// Makes a .torrent file of a file or folder.
 #[derive(clap::Args)]
@@ -130,6 +131,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<CreateOptions> {
             creation_date: i64::try_from(now).ok(),
         },
         threads: arguments.threads,
+        reads: Reads::Ring,
     })
 }
 

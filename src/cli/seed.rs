@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ringseed_ring::ZeroCopy;
+use ringseed_ring::{KernelChoice, ZeroCopy};
 use ringseed_sched::choke::Slots;
 
 use crate::service::{self, Ending, Options, ServiceError, limits};
@@ -45,6 +45,10 @@ pub(super) struct Arguments {
     /// $XDG_STATE_HOME/ringseed or ~/.local/state/ringseed].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// What sockets and files are used by: io_uring where it can be had and epoll elsewhere,
+    /// io_uring or nothing, or epoll.
+    #[arg(long, value_name = "KERNEL", value_enum, default_value_t = KernelArgument::Auto)]
+    kernel: KernelArgument,
     /// How blocks reach the socket: by reference where that works, by reference or not at all,
     /// or copied (for data that is edited in place).
     #[arg(long, value_name = "VERB", value_enum, default_value_t = ZeroCopyArgument::Auto)]
@@ -81,6 +85,13 @@ enum ZeroCopyArgument {
     Off,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum KernelArgument {
+    Auto,
+    IoUring,
+    Epoll,
+}
+
 impl Arguments {
     fn options(&self) -> Options {
         Options {
@@ -95,6 +106,11 @@ impl Arguments {
             trust: self.trust,
             trackers: self.tracker.clone(),
             state_dir: self.state_dir.clone(),
+            kernel: match self.kernel {
+                KernelArgument::Auto => KernelChoice::Auto,
+                KernelArgument::IoUring => KernelChoice::IoUring,
+                KernelArgument::Epoll => KernelChoice::Epoll,
+            },
             zero_copy: match self.zero_copy {
                 ZeroCopyArgument::Auto => ZeroCopy::Auto,
                 ZeroCopyArgument::Splice => ZeroCopy::Splice,

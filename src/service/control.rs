@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use ringseed_meta::{PeerId, TorrentId};
-use ringseed_ring::Directory;
+use ringseed_ring::{Directory, KernelPlan};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
@@ -14,13 +14,17 @@ use super::fleet::Fleet;
 use super::jobs::{Done, Job, JobThread, Jobs};
 use super::library::Known;
 use super::origin;
-use super::starting::{choose_cores, fleet_options, listen_all, new_peer_id, raise_descriptors};
+use super::runtime::Runtime;
+use super::starting::{
+    choose_cores, fleet_options, listen_all, new_peer_id, raise_descriptors, reads,
+};
 use super::state::StateFolder;
 use super::tracking::Tracking;
 use super::verifying::{Verdict, Verifier};
 use super::{Ending, Event, Options, Rate, ServiceError, TorrentReady, limits};
 use crate::store::catalog::{Catalog, Entry, TorrentState};
 use crate::store::content::Content;
+use crate::store::hashing::Reads;
 use crate::worker::mailbox::{Command, Report};
 
 /// How long stopping may take: what was begun is sent and trackers are told; then all is cut.
@@ -41,6 +45,8 @@ const DONE_MAX: usize = 1024;
 
 /// Seeds until SIGTERM or SIGINT.
 pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending, ServiceError> {
+    // Before any data is hashed: what was demanded may not be had.
+    let kernel = KernelPlan::of_system(options.kernel)?.kernel;
     let cores = choose_cores(options.cores)?;
     let connections_max = raise_descriptors(options.connections_max, cores.len(), on_event)?;
     let state_dir = match &options.state_dir {
@@ -62,8 +68,9 @@ pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending,
         return Err(ServiceError::NothingToSeed);
     }
     let (done, mut answers) = mpsc::channel(DONE_MAX);
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(|source| {
-        ServiceError::System { what: "cannot start the control thread", source }
+    let runtime = Runtime::new(kernel).map_err(|source| ServiceError::System {
+        what: "cannot start the control thread",
+        source,
     })?;
     runtime.block_on(async {
         let notify = Arc::new(Notify::new());
@@ -90,11 +97,14 @@ pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending,
             trust: options.trust,
         };
         let plan = fleet.plan().to_owned();
+        let (name, kernel_reason) = fleet.kernel();
+        let kernel_reason = kernel_reason.to_owned();
         let mut control = Control::new(fleet, jobs, state, known, tracking, peer_id);
         control.count_left_out(left_out);
         let trackers = control.tracking.announce_url().map(str::to_owned).into_iter().collect();
-        on_event(Event::Listening { addresses, trackers, plan });
-        control.run(&notify, &mut answers, on_event).await
+        on_event(Event::Listening { addresses, trackers, kernel: name, kernel_reason, plan });
+        let reads = reads(options.kernel);
+        control.run(&notify, &mut answers, reads, on_event).await
     })
 }
 
@@ -166,12 +176,13 @@ impl Control {
         &mut self,
         notify: &Notify,
         answers: &mut mpsc::Receiver<Done>,
+        reads: Reads,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Ending, ServiceError> {
         let signals = |source| ServiceError::System { what: "cannot wait for signals", source };
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-        let mut verifier = self.start_verifying(on_event)?;
+        let mut verifier = self.start_verifying(reads, on_event)?;
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !self.has_nothing_to_seed() {
@@ -194,6 +205,7 @@ impl Control {
     /// Torrents whose record fits seed at once; the others are verified one after the other.
     fn start_verifying(
         &mut self,
+        reads: Reads,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Verifier, ServiceError> {
         let mut unverified = Vec::new();
@@ -205,7 +217,7 @@ impl Control {
             }
         }
         self.note_ready(on_event);
-        Verifier::start(unverified, self.state.clone())
+        Verifier::start(unverified, self.state.clone(), reads)
             .map_err(|source| ServiceError::System { what: "cannot start verifying", source })
     }
 

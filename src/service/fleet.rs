@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use ringseed_meta::PeerId;
-use ringseed_ring::{KernelOptions, Verb, Waker};
+use ringseed_ring::{KernelChoice, KernelKind, KernelOptions, KernelPlan, Verb, Waker};
 use ringseed_sched::choke::Slots;
 
 use super::listen::{ListenError, Listeners};
@@ -25,7 +25,9 @@ pub(super) struct FleetOptions {
     pub(super) cores: Vec<usize>,
     pub(super) peer_id: PeerId,
     pub(super) slots: Slots,
-    pub(super) ring: KernelOptions,
+    /// Which kernel, and its sizes.
+    pub(super) kernel: KernelChoice,
+    pub(super) sizes: KernelOptions,
     pub(super) connections_max: u32,
     pub(super) connections_per_address_max: u32,
     /// Bytes that peers may leave unacknowledged, over all workers.
@@ -67,6 +69,8 @@ pub(super) struct Totals {
 /// All workers.
 pub(super) struct Fleet {
     members: Vec<Member>,
+    /// The kernel in use and why.
+    kernel: Option<KernelPlan>,
     /// One line: the verb in use and why.
     plan: String,
 }
@@ -89,7 +93,7 @@ impl Fleet {
         };
         let flights = Arc::<Flights>::default();
         let mut shares = share_out(listeners, workers);
-        let mut fleet = Fleet { members: Vec::new(), plan: String::new() };
+        let mut fleet = Fleet { members: Vec::new(), kernel: None, plan: String::new() };
         for (place, core) in options.cores.iter().enumerate() {
             let mailbox = Mailbox::new();
             let counters = Arc::new(Counters::default());
@@ -103,8 +107,9 @@ impl Fleet {
             };
             let worker = worker_options(options, place, port);
             let share = std::mem::take(&mut shares[place]);
-            let (started, thread) = spawn(*core, &options.ring, share, worker, shared)?;
-            fleet.plan = started.plan;
+            let kernel = (options.kernel, options.sizes.clone());
+            let (started, thread) = spawn(*core, kernel, share, worker, shared)?;
+            fleet.tell_of(started.kernel, started.plan);
             fleet.members.push(Member {
                 mailbox,
                 counters,
@@ -115,6 +120,20 @@ impl Fleet {
             });
         }
         Ok(fleet)
+    }
+
+    /// One more worker's plans: where one had to make do with less, that is what is told.
+    fn tell_of(&mut self, kernel: KernelPlan, plan: String) {
+        self.plan = plan;
+        let is_less = kernel.kernel == KernelKind::Epoll;
+        if self.kernel.is_none() || is_less {
+            self.kernel = Some(kernel);
+        }
+    }
+
+    /// The kernel in use and why: its name, and one line.
+    pub(super) fn kernel(&self) -> (&'static str, &str) {
+        self.kernel.as_ref().map_or(("", ""), |plan| (plan.kernel.name(), &plan.reason))
     }
 
     /// The verb in use and why.
@@ -230,17 +249,16 @@ fn seed_of(peer_id: &PeerId, place: usize) -> u64 {
 
 fn spawn(
     core: usize,
-    ring: &KernelOptions,
+    (wanted, sizes): (KernelChoice, KernelOptions),
     listeners: Vec<OwnedFd>,
     options: Options,
     shared: Shared,
 ) -> Result<(Started, JoinHandle<()>), FleetError> {
     let (started, start) = std::sync::mpsc::sync_channel(1);
-    let ring = ring.clone();
     let thread = std::thread::Builder::new()
         .name(format!("worker-{core}"))
         .spawn(move || {
-            thread::run(Some(core), &ring, listeners, options, shared, |outcome| {
+            thread::run(Some(core), (wanted, &sizes), listeners, options, shared, |outcome| {
                 let _ = started.send(outcome);
             });
         })

@@ -8,7 +8,7 @@ use ringseed_meta::geometry::FileKind;
 use ringseed_meta::metainfo::{Format, Metainfo, Outer};
 
 use super::state::{Record, Source, StateFolder};
-use super::{Event, Hashing, Options, ServiceError};
+use super::{Event, Hashing, Options, ServiceError, starting};
 use crate::store::creation::{CreateOptions, create};
 use crate::store::hashing::survey;
 
@@ -38,6 +38,7 @@ pub(super) fn torrent_for(
         source: None,
         outer: outer(&trackers),
         threads: 0,
+        reads: starting::reads(options.kernel),
     };
     let mut progress = |progress: crate::store::hashing::Progress| {
         let (done_bytes, total_bytes) = (progress.done_bytes, progress.total_bytes);
@@ -162,6 +163,7 @@ mod tests {
             trust: false,
             trackers: trackers.iter().map(|url| (*url).to_owned()).collect(),
             state_dir: None,
+            kernel: ringseed_ring::KernelChoice::Auto,
             zero_copy: ringseed_ring::ZeroCopy::Auto,
             congestion: None,
             connections_max: 1,

@@ -9,6 +9,7 @@ pub mod library;
 pub mod listen;
 mod making;
 mod origin;
+mod runtime;
 mod starting;
 pub mod state;
 mod tracking;
@@ -54,7 +55,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ringseed_meta::{InfoHash, InfoHashV2};
-use ringseed_ring::ZeroCopy;
+use ringseed_ring::{KernelChoice, ZeroCopy};
 use ringseed_sched::choke::Slots;
 
 pub use control::run;
@@ -77,6 +78,7 @@ pub struct Options {
     /// Trackers beside those that .torrent files name.
     pub trackers: Vec<String>,
     pub state_dir: Option<PathBuf>,
+    pub kernel: KernelChoice,
     pub zero_copy: ZeroCopy,
     /// TCP congestion control; `None`: the system's.
     pub congestion: Option<String>,
@@ -127,6 +129,10 @@ pub enum Event {
     Listening {
         addresses: Vec<SocketAddr>,
         trackers: Vec<String>,
+        /// The kernel in use, and why it is that one.
+        kernel: &'static str,
+        kernel_reason: String,
+        /// The verb in use and why.
         plan: String,
     },
     /// Data is being hashed: to make a torrent, or to verify one.
@@ -182,6 +188,8 @@ pub enum ServiceError {
     Source(#[from] library::SourceError),
     #[error(transparent)]
     Fleet(#[from] fleet::FleetError),
+    #[error(transparent)]
+    Kernel(#[from] ringseed_ring::StartError),
     #[error(transparent)]
     Tracker(#[from] ringseed_tracker::StartError),
     #[error("cannot make a torrent of '{}': {message}", path.display())]

@@ -2,12 +2,13 @@
 //! with.
 
 use ringseed_meta::PeerId;
-use ringseed_ring::{KernelOptions, system};
+use ringseed_ring::{KernelChoice, KernelOptions, system};
 
 use super::fleet::FleetOptions;
 use super::listen::Listeners;
 use super::{Event, Options, ServiceError, limits};
 use crate::store::files::limits::OPEN_FILES_MAX;
+use crate::store::hashing::Reads;
 
 /// Descriptors beside those of connections and of each worker's data files: rings, pipes, trackers,
 /// data folders.
@@ -20,6 +21,14 @@ pub(super) fn choose_cores(wanted: Option<usize>) -> Result<Vec<usize>, ServiceE
         None => Ok(allowed),
         Some(count) if (1..=allowed.len()).contains(&count) => Ok(allowed[..count].to_vec()),
         Some(wanted) => Err(ServiceError::Cores { wanted, allowed: allowed.len() }),
+    }
+}
+
+/// How data is read to be hashed: whoever asked for epoll wants no ring anywhere.
+pub(super) fn reads(kernel: KernelChoice) -> Reads {
+    match kernel {
+        KernelChoice::Auto | KernelChoice::IoUring => Reads::Ring,
+        KernelChoice::Epoll => Reads::Plain,
     }
 }
 
@@ -82,7 +91,8 @@ pub(super) fn fleet_options(
         cores,
         peer_id,
         slots: options.slots,
-        ring: KernelOptions {
+        kernel: options.kernel,
+        sizes: KernelOptions {
             zero_copy: options.zero_copy,
             // All connections may come to one worker: each receives, and may wait for its socket.
             ops_max: connections_max.saturating_mul(2).saturating_add(limits::SPARE_OPS),

@@ -99,7 +99,8 @@ impl Tracking {
     fn serve(&mut self, options: &Options) -> Result<(), ServiceError> {
         let start = |http: Vec<SocketAddr>| {
             let rules = ringseed_tracker::Rules::every(limits::INTERVAL, limits::MIN_INTERVAL);
-            let options = ringseed_tracker::Options { http, udp: Vec::new(), rules };
+            let kernel = options.kernel;
+            let options = ringseed_tracker::Options { http, udp: Vec::new(), rules, kernel };
             ringseed_tracker::Server::start(options)
         };
         let port = limits::TRACKER_PORT;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::Hashing;
 use super::library::Known;
 use super::state::{Record, StateFolder};
-use crate::store::hashing::{self, HashingError, Verified};
+use crate::store::hashing::{self, HashingError, Reads, Verified};
 
 /// Verdicts that wait to be read; progress beyond it is dropped.
 const VERDICTS_MAX: usize = 64;
@@ -36,13 +36,15 @@ impl Verifier {
     pub(super) fn start(
         torrents: Vec<(usize, Known)>,
         state: Arc<StateFolder>,
+        reads: Reads,
     ) -> std::io::Result<Verifier> {
         let (tell, verdicts) = mpsc::channel(VERDICTS_MAX);
         let cancel = Arc::new(AtomicBool::new(false));
         let cancelled = cancel.clone();
         std::thread::Builder::new().name("verify".into()).spawn(move || {
             for (index, torrent) in torrents {
-                let verdict = verify(index, &torrent, &state, &cancelled, &tell);
+                let options = hashing::Options { threads: 0, cancel: &cancelled, reads };
+                let verdict = verify(index, &torrent, &state, &options, &tell);
                 if cancelled.load(Ordering::Relaxed) || tell.blocking_send(verdict).is_err() {
                     return;
                 }
@@ -66,7 +68,7 @@ fn verify(
     index: usize,
     torrent: &Known,
     state: &StateFolder,
-    cancel: &AtomicBool,
+    options: &hashing::Options<'_>,
     tell: &mpsc::Sender<Verdict>,
 ) -> Verdict {
     let path = &torrent.torrent_file;
@@ -87,8 +89,7 @@ fn verify(
         let progress = Hashing { done_bytes, total_bytes };
         let _ = tell.try_send(Verdict::Progress { what: what.clone(), progress });
     };
-    let options = hashing::Options { threads: 0, cancel };
-    match hashing::verify(&metainfo, &torrent.root, &options, &mut progress) {
+    match hashing::verify(&metainfo, &torrent.root, options, &mut progress) {
         Ok(verified) if verified.is_complete() => {
             let record = Record { root: torrent.root.clone(), stamps: verified.files };
             match state.write_record(&torrent.key(), &record) {

@@ -9,7 +9,7 @@ use ringseed_meta::metainfo::{
     Blueprint, BuildError, Format, MetainfoError, Outer, Root, piece_length_for,
 };
 
-use super::hashing::{self, FileStamp, HashingError, Options, Progress};
+use super::hashing::{self, FileStamp, HashingError, Options, Progress, Reads};
 
 /// What the .torrent file shall say.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ pub struct CreateOptions {
     pub outer: Outer,
     /// Hashing threads; 0 takes one for each core.
     pub threads: usize,
+    pub reads: Reads,
 }
 
 /// What was made.
@@ -80,7 +81,7 @@ pub fn create(
     let piece_length = options.piece_length.unwrap_or_else(|| piece_length_for(content_bytes));
     let blueprint = Blueprint::new(options.format, root, &name, piece_length, files)?;
     let data_dir = if blueprint.paths_begin_with_name() { parent } else { content };
-    let hash_options = Options { threads: options.threads, cancel };
+    let hash_options = Options { threads: options.threads, cancel, reads: options.reads };
     let hashed = hashing::hash(
         blueprint.geometry(),
         blueprint.format(),

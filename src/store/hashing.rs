@@ -1,6 +1,6 @@
 //! Reads files and hashes pieces on all cores: for create, check and verification before seeding.
 //!
-//! The calling thread reads through io_uring, a few buffers at once; plain threads hash. A buffer
+//! The calling thread reads through io_uring, a few buffers at once (or plainly, where it is denied); plain threads hash. A buffer
 //! travels with the state of its piece: read, sent to the next free thread, and back. So memory
 //! is bounded by the number of buffers, a large piece keeps its order, and all cores have work
 //! whatever the size of pieces and files.
@@ -52,6 +52,17 @@ pub struct Options<'a> {
     pub threads: usize,
     /// Set it to stop early with [`HashingError::Cancelled`].
     pub cancel: &'a AtomicBool,
+    pub reads: Reads,
+}
+
+/// How files are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reads {
+    /// Through io_uring, several at once; where it cannot be had, as [`Reads::Plain`].
+    #[default]
+    Ring,
+    /// By plain calls, one after the other, as the system reads ahead.
+    Plain,
 }
 
 /// How far it has come.

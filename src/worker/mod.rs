@@ -186,6 +186,11 @@ impl<K: Kernel> Worker<K> {
         &mut self.kernel
     }
 
+    /// What it shares with the other threads.
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// All is closed and reported; the thread may end.
     pub fn is_stopped(&self) -> bool {
         let nothing_left = self.unreported.is_empty() && self.deferred.is_empty();

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ringseed_meta::Instant;
-use ringseed_ring::{Kernel, KernelOptions, Socket, UringKernel, Waker, system};
+use ringseed_ring::{
+    AnyKernel, Kernel, KernelChoice, KernelOptions, KernelPlan, Socket, Waker, system,
+};
 
 use super::counters::Counters;
 use super::mailbox::{Mailbox, Report};
@@ -14,6 +16,8 @@ use super::{Options, Shared, Worker};
 /// What a worker says once it stands.
 pub struct Started {
     pub waker: Waker,
+    /// The kernel in use and why.
+    pub kernel: KernelPlan,
     /// One line: the verb in use and why.
     pub plan: String,
 }
@@ -22,22 +26,31 @@ pub struct Started {
 /// the listeners over, tells `started`, turns.
 pub fn run(
     core: Option<usize>,
-    ring: &KernelOptions,
+    (wanted, sizes): (KernelChoice, &KernelOptions),
     listeners: Vec<OwnedFd>,
     options: Options,
     shared: Shared,
     started: impl FnOnce(Result<Started, String>),
 ) {
-    let (kernel, listeners) = match prepare(core, ring, listeners) {
+    let prepared = pin(core).and_then(|()| prepare(wanted, sizes, listeners));
+    let (kernel, plan, listeners) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return started(Err(error)),
     };
     let options = Options { verb: kernel.plan().verb, ..options };
-    started(Ok(Started { waker: kernel.waker(), plan: kernel.plan().reason.clone() }));
+    let verb_plan = kernel.plan().reason.clone();
+    started(Ok(Started { waker: kernel.waker(), kernel: plan, plan: verb_plan }));
+    match kernel {
+        AnyKernel::Uring(kernel) => turn(Worker::new(*kernel, listeners, options, shared)),
+        AnyKernel::Epoll(kernel) => turn(Worker::new(*kernel, listeners, options, shared)),
+    }
+}
+
+/// Turns until the worker has stopped. A bug that panics must not take a core away in silence.
+fn turn<K: Kernel>(worker: Worker<K>) {
+    let shared = worker.shared();
     let (mailbox, counters, notify) =
         (shared.mailbox.clone(), shared.counters.clone(), shared.notify.clone());
-    let worker = Worker::new(kernel, listeners, options, shared);
-    // A bug that panics must not take a core away in silence.
     let turns = AssertUnwindSafe(|| turn_until_stopped(worker, &counters));
     let outcome = catch_unwind(turns)
         .unwrap_or_else(|_| Err("it panicked (see above); this is a bug, please report it".into()));
@@ -47,22 +60,25 @@ pub fn run(
     }
 }
 
+fn pin(core: Option<usize>) -> Result<(), String> {
+    let Some(core) = core else { return Ok(()) };
+    system::pin_thread(core).map_err(|error| format!("cannot pin to core {core}: {error}"))
+}
+
 fn prepare(
-    core: Option<usize>,
-    ring: &KernelOptions,
+    wanted: KernelChoice,
+    sizes: &KernelOptions,
     listeners: Vec<OwnedFd>,
-) -> Result<(UringKernel, Vec<Socket>), String> {
-    if let Some(core) = core {
-        system::pin_thread(core).map_err(|error| format!("cannot pin to core {core}: {error}"))?;
-    }
-    let mut kernel = UringKernel::new(ring).map_err(|error| error.to_string())?;
+) -> Result<(AnyKernel, KernelPlan, Vec<Socket>), String> {
+    let opened = AnyKernel::open(wanted, sizes);
+    let (mut kernel, plan) = opened.map_err(|error| error.to_string())?;
     let adopted: Result<Vec<Socket>, _> =
         listeners.into_iter().map(|listener| kernel.adopt(listener)).collect();
     let listeners = adopted.map_err(|error| format!("cannot take a listener over: {error}"))?;
-    Ok((kernel, listeners))
+    Ok((kernel, plan, listeners))
 }
 
-fn turn_until_stopped(mut worker: Worker<UringKernel>, counters: &Counters) -> Result<(), String> {
+fn turn_until_stopped<K: Kernel>(mut worker: Worker<K>, counters: &Counters) -> Result<(), String> {
     let start = clock();
     let mut left = switches();
     loop {

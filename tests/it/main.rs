@@ -9,6 +9,7 @@ mod content;
 mod create;
 mod hostile;
 mod interop;
+mod kernel;
 mod peer;
 mod seed;
 mod seeder;

@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// Downloads the whole of a world of one file with a plain peer.
 #[track_caller]
-fn download(seeder: &Seeder, world: &World) {
+pub(crate) fn download(seeder: &Seeder, world: &World) {
     let torrent = seeder.torrent();
     let bytes = fs::read(world.content()).unwrap();
     let hash = info_hash(torrent.info_hash_v1.as_ref().unwrap());

@@ -72,6 +72,8 @@ pub(crate) struct Ready {
     pub(crate) torrents: Vec<Torrent>,
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) tracker: Vec<String>,
+    pub(crate) kernel: String,
+    pub(crate) kernel_why: String,
     pub(crate) verb: String,
 }
 
@@ -89,6 +91,8 @@ impl Ready {
             torrents: torrents.collect(),
             listen: list("listen").iter().map(|at| at.as_str().unwrap().parse().unwrap()).collect(),
             tracker: list("tracker").iter().map(|url| text(url).unwrap()).collect(),
+            kernel: text(&event["kernel"]).unwrap(),
+            kernel_why: text(&event["kernel_why"]).unwrap(),
             verb: text(&event["verb"]).unwrap(),
         }
     }
@@ -163,6 +167,8 @@ impl Seeder {
             torrents: Vec::new(),
             listen: Vec::new(),
             tracker: Vec::new(),
+            kernel: String::new(),
+            kernel_why: String::new(),
             verb: String::new(),
         };
         let mut seeder = Seeder { child, events, stderr: Some(stderr), ready: nothing };

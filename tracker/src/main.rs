@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use ringseed_ring::KernelChoice;
 use ringseed_ring::system::raise_fd_limit;
 use ringseed_tracker::{Options, Rules, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -84,7 +85,7 @@ fn start(arguments: Arguments) -> anyhow::Result<Server> {
     );
     // With fewer descriptors newcomers wait until others have gone: no reason not to start.
     let _ = raise_fd_limit((rules.connections_max + DESCRIPTORS_BESIDE) as u64);
-    let server = Server::start(Options { http, udp, rules })?;
+    let server = Server::start(Options { http, udp, rules, kernel: KernelChoice::Auto })?;
     let stopper = server.stopper();
     std::thread::Builder::new()
         .name("signals".to_owned())

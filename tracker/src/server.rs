@@ -1,4 +1,4 @@
-//! A tracker on a thread of its own, with a ring of its own: what a program starts and stops.
+//! A tracker on a thread of its own, with a kernel of its own: what a program starts and stops.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use ringseed_meta::Instant;
-use ringseed_ring::{Failure, Kernel, KernelError, KernelOptions, UringKernel, Waker};
+use ringseed_ring::{AnyKernel, Failure, Kernel, KernelChoice, KernelError, KernelOptions, Waker};
 use socket2::{Domain, Socket, Type};
 
 use crate::desk::{Rules, Secrets};
@@ -25,6 +25,8 @@ pub struct Options {
     pub udp: Vec<SocketAddr>,
     /// What clients are told and how much is kept.
     pub rules: Rules,
+    /// io_uring where it can be had, or what is asked for.
+    pub kernel: KernelChoice,
 }
 
 /// Why a server did not start. Each says what to do about it.
@@ -49,11 +51,11 @@ pub enum StartError {
     /// The rules contradict each other or a limit.
     #[error(transparent)]
     Rules(#[from] crate::desk::RulesError),
-    /// io_uring could not be set up.
+    /// Neither io_uring nor epoll could be set up, or not the one asked for.
     #[error(transparent)]
     Kernel(#[from] ringseed_ring::StartError),
     /// The kernel would not have a socket.
-    #[error("cannot put the tracker's sockets on its ring: {0}; raise the limit of open files")]
+    #[error("cannot give the tracker's sockets to its kernel: {0}; raise the limit of open files")]
     Adopt(Failure),
     /// The system gave no random bytes.
     #[error("cannot make the keys of the tracker: {0}; getrandom(2) must be allowed")]
@@ -113,7 +115,17 @@ impl Server {
         let (started, start) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("tracker".to_owned())
-            .spawn(move || serve(http, udp, options.rules, &secrets, &started))
+            .spawn(move || {
+                match set_up(http, udp, &options, &secrets) {
+                    Ok((AnyKernel::Uring(kernel), tracker)) => serve(*kernel, tracker, &started),
+                    Ok((AnyKernel::Epoll(kernel), tracker)) => serve(*kernel, tracker, &started),
+                    Err(error) => {
+                        // The starter waits for this; the thread has no other word for it.
+                        let _ = started.send(Err(error));
+                        Ok(())
+                    }
+                }
+            })
             .map_err(StartError::Thread)?;
         let ended = || Err(StartError::Thread(io::Error::other("it ended at once")));
         Ok(Server {
@@ -174,22 +186,12 @@ fn join(thread: JoinHandle<Result<(), KernelError>>) -> Result<(), KernelError> 
 /// Sockets with the addresses that the system gave them.
 type Bound = Vec<(SocketAddr, OwnedFd)>;
 
-/// The thread: a kernel, and turns until it is told to stop.
-fn serve(
-    http: Bound,
-    udp: Bound,
-    rules: Rules,
-    secrets: &Secrets,
+/// The thread: turns until it is told to stop.
+fn serve<K: Kernel>(
+    mut kernel: K,
+    mut tracker: Tracker,
     started: &SyncSender<Result<Stopper, StartError>>,
 ) -> Result<(), KernelError> {
-    let (mut kernel, mut tracker) = match set_up(http, udp, rules, secrets) {
-        Ok(ready) => ready,
-        Err(error) => {
-            // The starter waits for this; the thread has no other word for it.
-            let _ = started.send(Err(error));
-            return Ok(());
-        }
-    };
     let stop = Arc::new(AtomicBool::new(false));
     let stopper = Stopper { stop: stop.clone(), waker: kernel.waker() };
     // Nobody to serve for: the starter has gone, and the stopper with it.
@@ -211,10 +213,10 @@ fn serve(
 fn set_up(
     http: Bound,
     udp: Bound,
-    rules: Rules,
+    options: &Options,
     secrets: &Secrets,
-) -> Result<(UringKernel, Tracker), StartError> {
-    let mut kernel = UringKernel::new(&KernelOptions {
+) -> Result<(AnyKernel, Tracker), StartError> {
+    let sizes = KernelOptions {
         receive_buffers: limits::RECEIVE_BUFFERS,
         receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
         // No file is ever sent.
@@ -222,13 +224,18 @@ fn set_up(
         scratch_count: 1,
         scratch_bytes: 4096,
         ..KernelOptions::default()
-    })?;
+    };
+    let (mut kernel, _) = AnyKernel::open(options.kernel, &sizes)?;
     let mut adopt = |sockets: Bound| {
         let adopted = sockets.into_iter().map(|(_, fd)| kernel.adopt(fd));
         adopted.collect::<Result<Vec<_>, _>>().map_err(StartError::Adopt)
     };
     let (http, udp) = (adopt(http)?, adopt(udp)?);
-    let tracker = Tracker::new(&mut kernel, &http, &udp, rules, secrets);
+    let rules = options.rules;
+    let tracker = match &mut kernel {
+        AnyKernel::Uring(kernel) => Tracker::new(&mut **kernel, &http, &udp, rules, secrets),
+        AnyKernel::Epoll(kernel) => Tracker::new(&mut **kernel, &http, &udp, rules, secrets),
+    };
     Ok((kernel, tracker))
 }
 

@@ -43,13 +43,14 @@ impl Voice {
 
     pub(super) fn tell(&mut self, event: Event) {
         match event {
-            Event::Listening { addresses, trackers, plan } => {
+            Event::Listening { addresses, trackers, kernel, kernel_reason, plan } => {
                 for address in addresses {
                     self.say(&format!("accepting peers on {address}"));
                 }
                 for tracker in trackers {
                     self.say(&format!("embedded tracker {tracker}"));
                 }
+                self.say(&format!("{kernel}: {kernel_reason}"));
                 self.say(&plan);
             }
             Event::Hashing { what, progress } => self.hashing(what, progress),

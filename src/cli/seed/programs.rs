@@ -28,11 +28,11 @@ impl Voice {
 
     fn line(&mut self, event: &Event) -> Option<Value> {
         Some(match event {
-            Event::Listening { addresses, trackers, plan } => {
+            Event::Listening { addresses, trackers, kernel, kernel_reason, plan } => {
                 let (verb, why) = plan.split_once(": ").unwrap_or((plan, ""));
                 let line = json!({
                     "event": "listening", "listen": addresses, "tracker": trackers,
-                    "verb": verb, "why": why,
+                    "kernel": kernel, "kernel_why": kernel_reason, "verb": verb, "why": why,
                 });
                 self.listening = line.clone();
                 line

@@ -36,17 +36,7 @@ pub(super) fn run(
     progress: &mut dyn FnMut(Progress),
     on_piece: &mut dyn FnMut(&PieceDigest),
 ) -> Result<Vec<FileFault>, HashingError> {
-    run_on(Runtime::new().map_err(HashingError::Threads)?, job, options, progress, on_piece)
-}
-
-/// As [`run`], on a given runtime.
-pub(super) fn run_on(
-    runtime: Runtime,
-    job: &Job<'_>,
-    options: &Options<'_>,
-    progress: &mut dyn FnMut(Progress),
-    on_piece: &mut dyn FnMut(&PieceDigest),
-) -> Result<Vec<FileFault>, HashingError> {
+    let runtime = Runtime::new(options.reads).map_err(HashingError::Threads)?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if options.threads == 0 { cores() } else { options.threads };
     // A small torrent has work for few: there may be thousands of them.

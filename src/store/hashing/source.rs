@@ -11,6 +11,7 @@ use std::rc::Rc;
 use ringseed_meta::FileIndex;
 use tokio_uring::buf::BoundedBuf;
 
+use super::Reads;
 use super::limits::OPEN_FILES_MAX;
 use super::survey::{FileProblem, FileStamp};
 
@@ -21,14 +22,12 @@ pub(super) enum Runtime {
 }
 
 impl Runtime {
-    pub(super) fn new() -> io::Result<Runtime> {
-        match tokio_uring::Runtime::new(&tokio_uring::builder()) {
-            Ok(runtime) => Ok(Runtime::Ring(runtime)),
-            Err(_) => Runtime::plain(),
+    pub(super) fn new(reads: Reads) -> io::Result<Runtime> {
+        if reads == Reads::Ring
+            && let Ok(runtime) = tokio_uring::Runtime::new(&tokio_uring::builder())
+        {
+            return Ok(Runtime::Ring(runtime));
         }
-    }
-
-    pub(super) fn plain() -> io::Result<Runtime> {
         tokio::runtime::Builder::new_current_thread().build().map(Runtime::Plain)
     }
 

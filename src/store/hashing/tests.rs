@@ -8,7 +8,6 @@ use ringseed_meta::merkle;
 use ringseed_meta::metainfo::{Blueprint, Outer, Root};
 use sha1::{Digest, Sha1};
 
-use super::source::Runtime;
 use super::*;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -27,7 +26,7 @@ fn content(dir: &Path, format: Format, piece_length: u32, lengths: &[usize]) -> 
 }
 
 fn options(threads: usize) -> Options<'static> {
-    Options { threads, cancel: &NEVER }
+    Options { threads, cancel: &NEVER, reads: Reads::Ring }
 }
 
 fn hashed(blueprint: &Blueprint, dir: &Path) -> Hashed {
@@ -115,17 +114,10 @@ fn plain_reads_give_the_same_hashes() {
     let dir = tempfile::tempdir().unwrap();
     let lengths = [70_000, 0, 3 << 20, 5];
     let blueprint = content(dir.path(), Format::Hybrid, 2 << 20, &lengths);
-    let (files, _) = survey(blueprint.geometry(), dir.path());
-    let geometry = blueprint.geometry();
-    let job =
-        reader::Job { geometry, format: Format::Hybrid, data_dir: dir.path(), stamps: &files };
-    let mut v1 = vec![[0; 20]; geometry.piece_count() as usize];
-    let runtime = Runtime::plain().unwrap();
-    let faults = reader::run_on(runtime, &job, &options(2), &mut |_| (), &mut |digest| {
-        v1[digest.piece.0 as usize] = digest.v1.unwrap();
-    });
-    assert_eq!(faults.unwrap(), []);
-    assert_eq!(v1, naive(&blueprint, dir.path()).v1);
+    let plain = Options { reads: Reads::Plain, ..options(2) };
+    let (geometry, format) = (blueprint.geometry(), blueprint.format());
+    let hashed = hash(geometry, format, dir.path(), &plain, &mut |_| ()).unwrap();
+    assert_eq!(hashed.pieces, naive(&blueprint, dir.path()));
 }
 
 #[test]
@@ -262,7 +254,7 @@ fn hashing_stops_when_cancelled() {
     let files = vec![("t".into(), length)];
     let blueprint = Blueprint::new(Format::V1, Root::File, "t", 1 << 20, files).unwrap();
     let cancel = AtomicBool::new(false);
-    let options = Options { threads: 1, cancel: &cancel };
+    let options = Options { threads: 1, cancel: &cancel, reads: Reads::Ring };
     let mut reports = 0;
     let result = hash(blueprint.geometry(), Format::V1, dir.path(), &options, &mut |_| {
         reports += 1;
