@@ -17,7 +17,7 @@ const dash = at => DASHES[Math.floor(at / COLOURS.length) % DASHES.length];
 
 // Three digits that count.
 function number(value) {
-  if (value === 0) return "0";
+  if (Number.isInteger(value)) return value.toLocaleString("en-US");
   const size = Math.abs(value);
   if (size >= 1000) return Math.round(value).toLocaleString("en-US");
   return value.toFixed(Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(size)))));

@@ -86,9 +86,15 @@ pub(super) fn curve(name: String, colour: usize, us: &Histogram<u64>) -> Curve {
     Curve { name, colour, points }
 }
 
-/// The heat map of what was kept by interval; None where nothing was.
+/// Intervals from which on time is worth an axis.
+const INTERVALS_MIN: usize = 3;
+
+/// The heat map of what was kept by interval; None where that is too little to see time pass.
 pub(super) fn heat(distribution: &Distribution) -> Result<Option<Heat>, String> {
     let intervals = &distribution.intervals;
+    if intervals.len() < INTERVALS_MIN {
+        return Ok(None);
+    }
     let columns = intervals
         .chunks(intervals.len().div_ceil(PLOT_COLUMNS_MAX).max(1))
         .map(column)

@@ -94,11 +94,11 @@ impl Observer for Progress {
         self.phase = format!("{number}/{of} {}", phase.name);
         self.errors = 0;
         self.told_at_s = None;
+        self.show("opening".into());
         if let Form::Living(bar) = &self.form {
             bar.set_prefix(self.phase.clone());
             bar.reset_elapsed();
         }
-        self.show("opening".into());
     }
 
     fn opening(&mut self, ready: u64, lost: u64, of: u64) {
@@ -109,7 +109,7 @@ impl Observer for Progress {
         self.errors = self.errors.saturating_add(sample.errors);
         let line = interval_text(sample, latency, self.errors);
         if matches!(self.form, Form::Plain) && self.is_due(sample.at_s) {
-            self.tell(&format!("{} {:.0} s: {line}", self.phase, sample.at_s));
+            self.tell(&format!("{} {}: {line}", self.phase, units::duration(sample.at_s)));
         }
         self.show(line);
     }
@@ -140,8 +140,8 @@ fn interval_text(sample: &Sample, latency: Option<&Histogram<u64>>, errors: u64)
         let [p50, p99] = [0.5, 0.99].map(|quantile| units::time(us.value_at_quantile(quantile)));
         parts.push(format!("p50 {p50}, p99 {p99}"));
     }
-    parts.push(format!("{} connections", units::count(sample.connections)));
     parts.push(format!("{} errors", units::count(errors)));
+    parts.push(format!("{} connections", units::count(sample.connections)));
     parts.join("  ")
 }
 
@@ -200,10 +200,10 @@ mod tests {
         };
         let mut us = new_histogram();
         us.saturating_record(65);
-        let wanted = "3.21 GB/s  196,170/s  p50 65 µs, p99 65 µs  1,000 connections  2 errors";
+        let wanted = "3.21 GB/s  196,170/s  p50 65 µs, p99 65 µs  2 errors  1,000 connections";
         assert_eq!(interval_text(&sample, Some(&us), 2), wanted);
         let idle = Sample { connections: 10_000, ..Sample::default() };
-        assert_eq!(interval_text(&idle, None, 0), "0/s  10,000 connections  0 errors");
+        assert_eq!(interval_text(&idle, None, 0), "0/s  0 errors  10,000 connections");
         assert_eq!(opening_text(57, 1, 100), "opening: 57 of 100 ready, 1 lost");
     }
 

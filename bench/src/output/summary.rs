@@ -73,8 +73,13 @@ fn load_rows(phase: &PhaseResult, load: &LoadResult, rows: &mut Vec<Row>) {
     } else if counts.answers > 0 {
         row("rate", format!("{} answers/s", units::number(answers)));
     }
+    // Of the way to the unchoke all steps where it is what the load is about, else its end.
+    let about_connecting = matches!(load.mode.as_str(), "churn" | "idle");
+    let steps = ["connected", "handshake", "bitfield"];
     for (metric, distribution) in derived::latencies(load) {
-        row(&derived::metric_words(metric), quantiles(&distribution.total));
+        if about_connecting || !steps.contains(&metric) {
+            row(&derived::metric_words(metric), quantiles(&distribution.total));
+        }
     }
     if counts.connections > 0 {
         let [begun, unchoked, lost] =
@@ -178,7 +183,9 @@ mod tests {
                 rejects: 4,
                 ..Counts::default()
             },
-            latencies: [("request_to_piece".to_owned(), distribution)].into(),
+            latencies: ["request_to_piece", "connected"]
+                .map(|metric| (metric.to_owned(), distribution.clone()))
+                .into(),
             errors: vec![ErrorCount { what: "reset".into(), times: 1 }],
             checks: vec![Check { name: "huge frame".into(), passed: false, saw: "kept".into() }],
         }

@@ -56,10 +56,9 @@ fn remarks(page: &mut Page, results: &Results) {
         return;
     }
     body.raw("<div class=\"remarks\"><h3>Before you believe a figure</h3><ul>\n");
-    for phase in &results.phases {
-        for remark in &phase.remarks {
-            body.within("<li><b>", &phase.name, "</b> ").text(remark).raw("</li>\n");
-        }
+    for phase in results.phases.iter().filter(|phase| !phase.remarks.is_empty()) {
+        body.within("<li><b>", &phase.name, "</b> ");
+        body.text(phase.remarks.join("; ")).raw("</li>\n");
     }
     body.raw("</ul></div>\n");
 }
