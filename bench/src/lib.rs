@@ -5,6 +5,7 @@
 //! common code would mean common bugs.
 #![forbid(unsafe_code)]
 
+pub mod abuse;
 pub mod announce;
 pub mod beside;
 pub mod cli;

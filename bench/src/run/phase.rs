@@ -12,6 +12,8 @@ use ringseed_meta::Instant;
 use super::gather::{Gathered, Slot, add_counts};
 use super::timeline::{Timeline, interval_of};
 use super::{parameters, remarks, seconds};
+use crate::abuse::limits::CATALOGUE_WITHIN;
+use crate::abuse::{self, Abuse};
 use crate::announce::{self, Announcers};
 use crate::clock::{Clock, Schedule};
 use crate::context::Context;
@@ -61,6 +63,7 @@ impl Run<'_> {
             readings: Vec::new(),
             spent: None,
             failures: Vec::new(),
+            failed_checks: Vec::new(),
             wants_end: false,
             looked_at: Instant::ZERO,
             result: PhaseResult {
@@ -109,6 +112,7 @@ struct Progress<'a> {
     /// The first and the last reading of the counted time.
     spent: Option<(Reading, Reading)>,
     failures: Vec<String>,
+    failed_checks: Vec<String>,
     wants_end: bool,
     looked_at: Instant,
     result: PhaseResult,
@@ -159,10 +163,11 @@ impl Progress<'_> {
                 let announcers = Announcers { tracker, from: plan.from, addresses_before };
                 announce::start(context, &announcers, kind)
             }
-            (Kind::Abuse { .. }, _) => {
-                anyhow::bail!("hostile peers are not built into this program")
-            }
             (_, None) => anyhow::bail!("no seeder is given"),
+            (Kind::Abuse { only }, Some(seeder)) => {
+                let (seeder, only) = (seeder.clone(), only.clone());
+                abuse::start(context, Abuse { seeder, pid: plan.pid, from: plan.from, only })
+            }
             (kind, Some(seeder)) => {
                 let peers = Peers {
                     distinct: Arc::new(Distinct::new(seeder.pieces.count())),
@@ -205,10 +210,16 @@ impl Progress<'_> {
         self.result.seconds = seconds(after.at.min(until).since(from));
         self.readings.push((self.line.map_or(0, |line| line.over_at(after.at)), after.clone()));
         self.spent = Some((before, after));
-        let answers_late =
-            |kind: &Kind| matches!(kind, Kind::Latency { .. } | Kind::Announce { .. });
-        if !self.is_failed() && phase.loads.iter().any(|load| answers_late(&load.kind)) {
-            let last = clock.now().after(Duration::from_millis(LAST_ANSWERS_MS));
+        // Answers to an open loop may come late; a catalogue takes the time it takes.
+        let goes_on = phase.loads.iter().filter_map(|load| match load.kind {
+            Kind::Latency { .. } | Kind::Announce { .. } => {
+                Some(Duration::from_millis(LAST_ANSWERS_MS))
+            }
+            Kind::Abuse { .. } => Some(CATALOGUE_WITHIN),
+            _ => None,
+        });
+        if let Some(most) = goes_on.max().filter(|_| !self.is_failed()) {
+            let last = clock.now().after(most);
             self.wait_until(last, observer, |progress| {
                 progress.loads.iter().all(|load| load.threads == 0)
             })?;
@@ -354,8 +365,9 @@ impl Progress<'_> {
             Event::Error(error) => load.on_error(error),
             Event::Interval(seen) => load.on_seen(*seen, line, closed),
             Event::Checked(check) => {
+                // A failed one fails the run, at its end: the others are still of interest.
                 if !check.passed {
-                    self.failures.push(format!("{}: {}: {}", of(), check.name, check.saw));
+                    self.failed_checks.push(format!("{}: {}: {}", of(), check.name, check.saw));
                 }
                 observer.checked(&check);
                 load.on_check(check);
@@ -400,7 +412,9 @@ impl Progress<'_> {
     }
 
     fn over(self) -> Over {
-        let Progress { mut result, loads, failures, wants_end, run, spent, .. } = self;
+        let Progress { mut result, loads, mut failures, failed_checks, .. } = self;
+        let Progress { wants_end, run, spent, .. } = self;
+        failures.extend(failed_checks);
         result.loads = loads.into_iter().map(Gathered::finish).collect();
         if let Some((before, after)) = spent {
             let payload_bytes = result.loads.iter().map(|load| load.counts.payload_bytes).sum();
