@@ -23,22 +23,22 @@ def main() -> int:
     drop(data)
     cold = resident(data)
     with Running(ringseed(program), content, net) as running:
-        flood = subprocess.run(
+        verify = subprocess.run(
             [
-                options.target / "release" / "ringseed-swarm", "flood", running.listen,
+                options.target / "release" / "ringseed-swarm", "verify", running.listen,
                 "--torrent", content.torrent, "--from", net.leechers,
                 "--connections", str(options.connections),
                 "--depth", str(options.depth), "--warm-up", "0", "--seconds", str(options.seconds),
-                "--verify", "--core", str(SWARM_CORE), "--pid", str(running.pid), "--json",
+                "--core", str(SWARM_CORE), "--pid", str(running.pid), "--json",
             ],
             capture_output=True, text=True,
         )  # fmt: skip
         read_bytes = read_from_disk(running.pid)
         events = [json.loads(line) for line in running.output().splitlines() if line.startswith("{")]
-    if flood.returncode != 0:
-        print(flood.stderr.strip(), file=sys.stderr)
+    if verify.returncode != 0:
+        print(verify.stderr.strip(), file=sys.stderr)
         return 1
-    phase = json.loads(flood.stdout)["phases"][0]
+    phase = json.loads(verify.stdout)["phases"][0]
     load = phase["loads"][0]
     counts = load["counts"]
     waits = max(event["disk_waits"] for event in events if event["event"] == "rate")

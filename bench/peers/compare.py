@@ -13,7 +13,7 @@ import tempfile
 import programs
 import tables
 from content import data_file, drop, read_through, resident, torrent_of
-from measured import measure
+from measured import measure, merged
 from network import network
 
 MODES = {
@@ -36,6 +36,10 @@ def main() -> int:
     net = network()
     found, missing = programs.find(options.target, net)
     if options.only:
+        there = {*missing, *(seeder.name for seeder in found)}
+        if unknown := set(options.only) - there:
+            print(f"compare.py: --only {' '.join(unknown)}: there are {', '.join(sorted(there))}", file=sys.stderr)
+            return 2
         found = [seeder for seeder in found if seeder.name in options.only]
         missing = {name: why for name, why in missing.items() if name in options.only}
     for name, why in missing.items():
@@ -76,15 +80,41 @@ def main() -> int:
                     print(tables.line_of(run), file=sys.stderr, flush=True)
     facts["resident_after"] = resident(data)
 
-    folder = options.out or pathlib.Path("reports") / facts["date"][:10]
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"compare-{facts['date'][11:19].replace(':', '')}"
-    stem.with_suffix(".json").write_text(json.dumps({"facts": facts, "runs": runs}, indent=1) + "\n")
-    report = tables.report_of(facts, runs)
-    stem.with_suffix(".md").write_text(report)
-    print(report)
-    print(f"written to {stem}.md and .json", file=sys.stderr)
+    folder = options.out or pathlib.Path("reports") / facts["date"][:10] / (
+        "compare-" + facts["date"][11:19].replace(":", "")
+    )
+    written = write(folder, facts, runs, swarm)
+    print((folder / "table.md").read_text())
+    print(f"written to {folder}: {', '.join(written)}", file=sys.stderr)
     return int(bool(missing) or any("error" in run for run in runs))
+
+
+def write(folder: pathlib.Path, facts: dict, runs: list, swarm: pathlib.Path) -> list[str]:
+    """The table, its figures, each seeder's results, and the page that shows them side by side."""
+    results = folder / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name in facts["seeders"]:
+        for repetition in range(facts["repetitions"]):
+            own = [
+                run["result"] for run in runs
+                if (run["seeder"], run["repetition"]) == (name, repetition) and "result" in run
+            ]  # fmt: skip
+            if own:
+                files.append(results / f"{name}-{repetition + 1}.json")
+                files[-1].write_text(json.dumps(merged(own)))
+    figures = [{key: run[key] for key in run if key != "result"} for run in runs]
+    (folder / "figures.json").write_text(json.dumps({"facts": facts, "runs": figures}, indent=1) + "\n")
+    (folder / "table.md").write_text(tables.report_of(facts, runs))
+    written = ["table.md", "figures.json"]
+    page = subprocess.run(
+        [swarm, "report", *files, "--out", folder / "report.html"], capture_output=True, text=True
+    )
+    if page.returncode == 0:
+        written.append("report.html")
+    else:
+        print(f"compare.py: no report.html: {page.stderr.strip()}", file=sys.stderr)
+    return written
 
 
 def arguments():

@@ -28,7 +28,7 @@ def measure(
                     "--from", network.leechers, "--connections", str(connections),
                     "--depth", str(depth), "--seconds", str(seconds),
                     "--opening", str(OPENING_S), "--pid", str(running.pid),
-                    "--core", str(SWARM_CORE), "--json",
+                    "--core", str(SWARM_CORE), "--title", seeder.name, "--json",
                 ],
                 stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 timeout=OPENING_S + seconds + 60,
@@ -38,12 +38,26 @@ def measure(
     if not flood.stdout.strip():
         return {"error": flood.stderr.strip() or f"the swarm ended with code {flood.returncode}"}
     result = json.loads(flood.stdout)
+    result["phases"][0]["name"] = f"{connections} x {depth}"
     run = {**figures_of(result), "resident": resident(content.path), "result": result}
     if result["failures"]:
         run["error"] = "; ".join(result["failures"])
     elif run["unchoked"] == 0:
         run["error"] = f"none of {connections} connections was unchoked within {OPENING_S} s"
     return run
+
+
+def merged(results: list[dict]) -> dict:
+    """Results of the same seeder under one load after another, as those of one run with a phase of
+    each."""
+    whole = {**results[0], "phases": [], "failures": [], "elapsed_s": 0.0}
+    for result in results:
+        for phase in result["phases"]:
+            moved = {key: phase[key] + whole["elapsed_s"] for key in ("started_s", "counted_from_s")}
+            whole["phases"].append({**phase, **moved})
+        whole["failures"] += result["failures"]
+        whole["elapsed_s"] += result["elapsed_s"]
+    return whole
 
 
 def figures_of(result: dict) -> dict:

@@ -146,7 +146,9 @@ def ratio(first, second) -> str:
 
 
 def figure(value: float) -> str:
-    """Two places, or two digits where that would show nothing."""
+    """Two places, or two digits where that would show nothing; - where nothing could be measured."""
+    if not value:
+        return "-"
     return f"{value:.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
