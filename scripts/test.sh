@@ -9,17 +9,19 @@
 #   tidy     the rules of the house that no compiler checks
 #   unit     tests beside the code, examples in documentation, and the program on loopback
 #   sim      the worker under the simulated kernel, faults by seed
-#   interop  real clients download from the real program: aria2, Transmission, libtorrent, rqbit
+#   interop  real clients download from the real program: aria2, Transmission, libtorrent, rqbit;
+#            the Python package hdrhistogram reads an interval log of ringseed-swarm
 #
 # Without a stage all are run. What a stage needs is installed first: Debian packages by apt-get,
-# libtorrent from PyPI into target/venv, rqbit by cargo into target/tools (about three minutes,
-# once; --without-rqbit leaves it and its tests out). Ends with a summary, non-zero when any
-# stage failed.
+# libtorrent and hdrhistogram from PyPI into target/venv, rqbit by cargo into target/tools (about
+# three minutes, once; --without-rqbit leaves it and its tests out). Ends with a summary, non-zero
+# when any stage failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 
 ALL=(fmt lint doc tidy unit sim interop)
 LIBTORRENT=2.1.1
+HDRHISTOGRAM=0.10.8
 RQBIT=9.1.0
 with_rqbit=yes
 stages=()
@@ -80,6 +82,14 @@ install_libtorrent() {
     python3 -m venv --clear target/venv &&
         target/venv/bin/pip install --quiet --disable-pip-version-check "libtorrent==$LIBTORRENT" &&
         has_libtorrent
+}
+
+# The Python package that reads interval logs, beside libtorrent.
+install_hdrhistogram() {
+    "$RINGSEED_HDRHISTOGRAM_PYTHON" -c 'import hdrh' 2>/dev/null && return 0
+    say "installing hdrhistogram $HDRHISTOGRAM into target/venv"
+    { [ -x target/venv/bin/pip ] || python3 -m venv target/venv; } &&
+        target/venv/bin/pip install --quiet --disable-pip-version-check "hdrhistogram==$HDRHISTOGRAM"
 }
 
 # Builds rqbit beside everything else, at the lowest priority.
@@ -146,6 +156,7 @@ stage_unit() {
             -E 'not (binary(it) & test(/^(tidy|sim|interop)::/))'
     else
         cargo test --workspace --no-fail-fast --lib --bins --examples &&
+            cargo test --no-fail-fast -p ringseed-swarm --test '*' &&
             cargo test --workspace --test it -- --skip tidy:: --skip sim:: --skip interop::
     fi && cargo test --workspace --doc
 }
@@ -157,11 +168,12 @@ prepare_unit() { install_libtorrent; }
 
 prepare_interop() {
     install aria2c=aria2 transmission-cli=transmission-cli kill=procps &&
-        install_libtorrent && wait_for_rqbit
+        install_libtorrent && install_hdrhistogram && wait_for_rqbit
 }
 
 stage_interop() {
-    if [ "$with_rqbit" = yes ]; then run_it interop; else run_it interop rqbit; fi
+    if [ "$with_rqbit" = yes ]; then run_it interop; else run_it interop rqbit; fi &&
+        cargo test -p ringseed-swarm --test reports -- --ignored
 }
 
 # The lines in which a runner says how it went; a compiler's where no test ran.
@@ -174,6 +186,7 @@ closing_lines() {
 
 # Where the tests find what was installed here, unless the caller knows better.
 export RINGSEED_LIBTORRENT_PYTHON="${RINGSEED_LIBTORRENT_PYTHON:-$PWD/target/venv/bin/python}"
+export RINGSEED_HDRHISTOGRAM_PYTHON="${RINGSEED_HDRHISTOGRAM_PYTHON:-$PWD/target/venv/bin/python}"
 export RINGSEED_RQBIT="${RINGSEED_RQBIT:-$PWD/target/tools/bin/rqbit}"
 
 logs=target/test-logs

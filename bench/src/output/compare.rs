@@ -4,6 +4,7 @@ use std::fmt;
 
 use anyhow::bail;
 
+use super::remarks::together;
 use super::{derived, units};
 use crate::results::{LoadResult, PhaseResult, Results};
 
@@ -260,14 +261,15 @@ fn remarks(runs: &[Results], programs: &[Program]) -> Vec<String> {
                 .into(),
         );
     }
-    for run in runs {
-        for phase in &run.phases {
-            for remark in &phase.remarks {
-                let remark = format!("{}, {}: {remark}", run.title, phase.name);
-                if !remarks.contains(&remark) {
-                    remarks.push(remark);
-                }
-            }
+    for program in programs {
+        let mine = runs.iter().filter(|run| run.title == program.title);
+        let phases = mine.clone().map(|run| run.phases.len()).max().unwrap_or(0);
+        let all = mine.flat_map(|run| &run.phases).flat_map(|phase| {
+            phase.remarks.iter().map(|remark| (phase.name.as_str(), remark.as_str()))
+        });
+        for told in together(all) {
+            let (title, places) = (&program.title, told.places_text(phases));
+            remarks.push(format!("{title}, {places}: {}", told.text()));
         }
     }
     remarks

@@ -10,6 +10,7 @@ mod naming;
 mod plots;
 mod progress;
 mod read;
+mod remarks;
 mod summary;
 mod units;
 

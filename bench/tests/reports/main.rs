@@ -101,14 +101,14 @@ fn the_interval_log_holds_every_interval_in_the_order_of_time() {
     }
 }
 
-/// Needs python3 with the package `hdrhistogram` of PyPI; `PYTHON` names another interpreter, as
-/// that of a virtual environment.
+/// `RINGSEED_HDRHISTOGRAM_PYTHON` names an interpreter that has the package, as that of a virtual
+/// environment; `scripts/test.sh interop` makes one.
 #[test]
 #[ignore = "needs the package hdrhistogram of PyPI"]
 fn the_python_tools_read_the_interval_log() {
     let run = made("ringseed", 3, 1.0);
     let paths = output::write(&folder("python"), &run).unwrap();
-    let python = std::env::var_os("PYTHON").unwrap_or("python3".into());
+    let python = std::env::var_os("RINGSEED_HDRHISTOGRAM_PYTHON").unwrap_or("python3".into());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reports/read_hlog.py");
     let told = Command::new(python).arg(script).arg(&paths[1]).output().unwrap();
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));

@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 
 use super::super::plots::{Bar, Over, Plot, curve, heat};
+use super::super::remarks::together;
 use super::super::{derived, units};
 use super::{Page, tables};
 use crate::results::{PhaseResult, Results};
@@ -56,9 +57,12 @@ fn remarks(page: &mut Page, results: &Results) {
         return;
     }
     body.raw("<div class=\"remarks\"><h3>Before you believe a figure</h3><ul>\n");
-    for phase in results.phases.iter().filter(|phase| !phase.remarks.is_empty()) {
-        body.within("<li><b>", &phase.name, "</b> ");
-        body.text(phase.remarks.join("; ")).raw("</li>\n");
+    let all = results.phases.iter().flat_map(|phase| {
+        phase.remarks.iter().map(|remark| (phase.name.as_str(), remark.as_str()))
+    });
+    for told in together(all) {
+        body.within("<li><b>", told.places_text(results.phases.len()), "</b>: ");
+        body.text(told.text()).raw("</li>\n");
     }
     body.raw("</ul></div>\n");
 }
@@ -111,6 +115,9 @@ fn phase_section(page: &mut Page, number: usize, phase: &PhaseResult) -> anyhow:
     page.body.numbered("<details id=\"phase-", number, "\" open><summary>");
     page.body.within("<h2>", &phase.name, "</h2>");
     page.body.within("<span>", units::duration(phase.seconds), "</span></summary>\n");
+    for remark in &phase.remarks {
+        page.body.within("<p class=\"remark\">", remark, "</p>\n");
+    }
     tables::latencies(&mut page.body, phase);
     page.body.raw("<div class=\"pair\">\n");
     latency_figures(page, phase)?;
