@@ -10,7 +10,8 @@
 #   unit     tests beside the code, examples in documentation, and the program on loopback
 #   sim      the worker under the simulated kernel, faults by seed
 #   interop  real clients download from the real program: aria2, Transmission, libtorrent, rqbit;
-#            the Python package hdrhistogram reads an interval log of ringseed-swarm
+#            the Python package hdrhistogram reads an interval log of ringseed-swarm;
+#            bench/swarm.sh puts load on the real program
 #
 # Without a stage all are run. What a stage needs is installed first: Debian packages by apt-get,
 # libtorrent and hdrhistogram from PyPI into target/venv, rqbit by cargo into target/tools (about
@@ -118,7 +119,7 @@ wait_for_rqbit() {
     rm -rf target/tools/build
 }
 
-if cargo nextest --version >/dev/null 2>&1; then runner=nextest; else runner=test; fi
+if cargo nextest --version >/dev/null 2>&1; then runner=nextest; else runner='test'; fi
 
 # The tests of the integration binary whose names start with "$1::", without those that match "$2".
 run_it() {
@@ -139,6 +140,12 @@ stage_lint() {
     for script in scripts/*.sh bench/*.sh bench/*/*.sh .ci/run; do
         [ ! -e "$script" ] || bash -n "$script" || return 1
     done
+    if command -v shellcheck >/dev/null; then
+        shellcheck --severity=warning scripts/*.sh bench/*.sh .ci/run || return 1
+    else
+        echo "shellcheck is not installed: scripts were only parsed"
+    fi
+    ! command -v python3 >/dev/null || python3 -m compileall -q bench || return 1
     if cargo deny --version >/dev/null 2>&1; then
         cargo deny --all-features check
     else
@@ -167,8 +174,9 @@ stage_sim() { run_it sim; }
 prepare_unit() { install_libtorrent; }
 
 prepare_interop() {
-    install aria2c=aria2 transmission-cli=transmission-cli kill=procps &&
-        install_libtorrent && install_hdrhistogram && wait_for_rqbit
+    install aria2c=aria2 transmission-cli=transmission-cli kill=procps ip=iproute2 &&
+        install_libtorrent && install_hdrhistogram &&
+        cargo build -p ringseed-swarm -p ringseed-tracker && wait_for_rqbit
 }
 
 stage_interop() {

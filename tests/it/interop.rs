@@ -1,6 +1,8 @@
 //! Real, independent clients download from the real program; the SHA-256 of every file is equal.
 //! `scripts/test.sh interop` installs the clients.
 
+mod bench;
+
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
