@@ -4,8 +4,7 @@ use std::fmt;
 
 use anyhow::bail;
 
-use super::remarks::together;
-use super::{derived, units};
+use super::{derived, doubts, units};
 use crate::results::{LoadResult, PhaseResult, Results};
 
 /// Runs side by side.
@@ -121,7 +120,7 @@ pub fn compare(runs: &[Results]) -> anyhow::Result<Comparison> {
         row.figure != Figure::Bad || row.cells.iter().flatten().any(|cell| cell.median != 0.0)
     };
     let rows = rows.filter(is_news).collect();
-    let remarks = remarks(runs, &programs);
+    let remarks = doubts::of(runs, &programs);
     Ok(Comparison { programs, rows, remarks })
 }
 
@@ -155,7 +154,7 @@ fn keys(runs: &[Results]) -> Vec<Key> {
     keys
 }
 
-fn loads(run: &Results) -> impl Iterator<Item = (&PhaseResult, &LoadResult)> {
+pub(super) fn loads(run: &Results) -> impl Iterator<Item = (&PhaseResult, &LoadResult)> {
     run.phases.iter().flat_map(|phase| phase.loads.iter().map(move |load| (phase, load)))
 }
 
@@ -228,51 +227,6 @@ fn cell(mut values: Vec<f64>) -> Option<Cell> {
     let median = (lower + upper) / 2.0;
     let spread = (values.len() > 1 && median != 0.0).then(|| (largest - smallest) / median.abs());
     Some(Cell { median, smallest, largest, spread, first_by_this: None, tells: false })
-}
-
-fn remarks(runs: &[Results], programs: &[Program]) -> Vec<String> {
-    let mut remarks = Vec::new();
-    for run in runs {
-        for failure in &run.failures {
-            remarks.push(format!("a run of {} failed: {failure}", run.title));
-        }
-    }
-    type Fact = fn(&Results) -> Option<String>;
-    let facts: [(&str, Fact); 5] = [
-        ("kernel", |run| run.machine.kernel.clone()),
-        ("processor", |run| run.machine.processor.clone()),
-        ("congestion control", |run| run.machine.congestion_control.clone()),
-        ("qdisc", |run| run.machine.qdisc.clone()),
-        ("governor", |run| run.machine.governor.clone()),
-    ];
-    for (name, fact) in facts {
-        let mut seen: Vec<String> =
-            runs.iter().map(|run| fact(run).unwrap_or_else(|| "unknown".into())).collect();
-        seen.sort();
-        seen.dedup();
-        if seen.len() > 1 {
-            let seen = seen.join(" and ");
-            remarks.push(format!("the {name} differs between runs ({seen}): ratios mislead"));
-        }
-    }
-    if programs.iter().any(|program| program.runs < 2) {
-        remarks.push(
-            "a program with one run has no spread: how much it differs from itself is unknown"
-                .into(),
-        );
-    }
-    for program in programs {
-        let mine = runs.iter().filter(|run| run.title == program.title);
-        let phases = mine.clone().map(|run| run.phases.len()).max().unwrap_or(0);
-        let all = mine.flat_map(|run| &run.phases).flat_map(|phase| {
-            phase.remarks.iter().map(|remark| (phase.name.as_str(), remark.as_str()))
-        });
-        for told in together(all) {
-            let (title, places) = (&program.title, told.places_text(phases));
-            remarks.push(format!("{title}, {places}: {}", told.text()));
-        }
-    }
-    remarks
 }
 
 impl Comparison {

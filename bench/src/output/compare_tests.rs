@@ -121,6 +121,29 @@ fn what_misleads_is_told() {
 }
 
 #[test]
+fn what_was_asked_otherwise_is_told() {
+    let with = |title: &str, json: serde_json::Value| {
+        let mut run = run(title, 1.0, 10, 0);
+        run.phases[0].loads[0].parameters = serde_json::from_value(json).unwrap();
+        run
+    };
+    let told = |a, b| compare(&[with("a", a), with("b", b)]).unwrap().remarks;
+    use serde_json::json;
+    let same = told(json!({ "rate_per_s": 100.0 }), json!({ "rate_per_s": 100.0 }));
+    assert_eq!(same.len(), 1, "that there is no spread: {same:?}");
+    let other = told(json!({ "connections": 10 }), json!({ "connections": 20 }));
+    let wanted = "flood: not the same was asked of all (a: connections 10; b: connections 20): its \
+                  ratios mislead";
+    assert_eq!(other[0], wanted);
+    let share = |rate| json!({ "rate_per_s": rate, "share_of_peak": 0.5 });
+    let rates = told(share(1_000.0), share(400.0));
+    let wanted = "flood: each was asked for a share of its own peak (from 400/s of b to 1,000/s of \
+                  a): latencies are at other rates";
+    assert_eq!(rates[0], wanted);
+    assert_eq!(told(share(1_000.0), share(1_040.0)).len(), 1);
+}
+
+#[test]
 fn the_table_is_markdown() {
     let mut hostile = run("x|y", 1.0, 30, 0);
     hostile.phases[0].name = "flood".into();

@@ -93,3 +93,57 @@ fn lines_of<'a>(
     }));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::distribution::new_histogram;
+    use crate::results::{Distribution, LoadResult, Machine, PhaseResult, Results, SCHEMA, Target};
+
+    #[test]
+    fn lines_are_in_the_order_of_time_and_what_has_no_intervals_is_one() {
+        let mut recorded = new_histogram();
+        recorded.saturating_record(7);
+        let mut timed = Distribution::new();
+        for second in [0, 1] {
+            timed.add(Duration::from_secs(second), Duration::from_secs(1), &recorded);
+        }
+        let whole = Distribution { total: recorded, intervals: Vec::new() };
+        let load = |name: &str, metric: &str, distribution| LoadResult {
+            name: name.into(),
+            latencies: [(metric.to_owned(), distribution)].into(),
+            ..LoadResult::default()
+        };
+        let phase = PhaseResult {
+            name: "p".into(),
+            counted_from_s: 1.5,
+            seconds: 2.0,
+            loads: vec![load("a, b", "late", timed), load("c", "announce", whole)],
+            ..PhaseResult::default()
+        };
+        let results = Results {
+            schema: SCHEMA.into(),
+            program: "x\n1.0,1.0,1.0,y".into(),
+            title: String::new(),
+            command: Vec::new(),
+            started_unix_ms: 1_000_250,
+            elapsed_s: 4.0,
+            machine: Machine::default(),
+            target: Target::default(),
+            phases: vec![phase],
+            failures: Vec::new(),
+        };
+        let log = String::from_utf8(text(&results).unwrap()).unwrap();
+        assert!(log.contains("#[StartTime: 1000.250 (seconds since epoch)]\n"), "{log}");
+        let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with('#')).collect();
+        let begins = [
+            "Tag=p/c/announce,1.500,2.000,0.007,HISTFAAA",
+            "Tag=p/a--b/late,1.500,1.000,",
+            "Tag=p/a--b/late,2.500,",
+        ];
+        assert_eq!(lines.len(), begins.len(), "{log}");
+        for (line, begin) in lines.iter().zip(begins) {
+            assert!(line.starts_with(begin), "{line}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 mod compare;
 mod derived;
+mod doubts;
 mod hgrm;
 mod hlog;
 mod html;
