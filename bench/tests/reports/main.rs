@@ -136,3 +136,36 @@ fn the_python_tools_read_the_interval_log() {
         }
     }
 }
+
+#[test]
+fn the_subcommand_shows_runs_and_leaves_a_page() {
+    let folder = folder("subcommand");
+    let mut paths = Vec::new();
+    for (name, speed) in [("ringseed", 1.0), ("other", 0.5)] {
+        let path = folder.join(format!("{name}.json"));
+        std::fs::write(&path, serde_json::to_vec(&made(name, 4, speed)).unwrap()).unwrap();
+        paths.push(path);
+    }
+    let page = folder.join("page.html");
+    let report = |paths: &[PathBuf]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringseed-swarm"));
+        command.arg("report").args(paths).arg("--out").arg(&page).output().unwrap()
+    };
+    let many = report(&paths);
+    assert!(many.status.success(), "{}", String::from_utf8_lossy(&many.stderr));
+    let table = String::from_utf8(many.stdout).unwrap();
+    assert!(table.starts_with("| phase / load "), "{table}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("<title>ringseed and other</title>"));
+    let one = report(&paths[..1]);
+    assert!(String::from_utf8(one.stdout).unwrap().starts_with("ringseed: passed"));
+    assert!(std::fs::read_to_string(&page).unwrap().contains("<title>ringseed</title>"));
+
+    std::fs::write(&paths[1], "{\"schema\": \"ringseed-swarm/0\"}").unwrap();
+    std::fs::remove_file(&page).unwrap();
+    let old = report(&paths);
+    let why = String::from_utf8(old.stderr).unwrap();
+    assert!(!old.status.success() && !page.exists());
+    for part in ["other.json", "'ringseed-swarm/0'", "'ringseed-swarm/1'"] {
+        assert!(why.contains(part), "{part} is missing in {why}");
+    }
+}
