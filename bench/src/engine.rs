@@ -89,6 +89,11 @@ trait Mode {
         false
     }
 
+    /// How long bytes that have come may wait for others, so that all are read at once.
+    fn patience(&self, _pool: &Pool) -> Duration {
+        Duration::ZERO
+    }
+
     /// The load is on: connections may ask.
     fn begin(&mut self, _pool: &mut Pool, _now: Instant) -> Result<(), EngineError> {
         Ok(())
@@ -190,8 +195,9 @@ fn run(
         Kind::Flood { depth, order, verify, .. } => {
             let mut pool = pool(carried)?;
             let form = flood::Form { depth: *depth, order: *order, verify: *verify };
+            flood::prepare(&mut pool, *depth, share);
             share.numbers().for_each(|number| pool.add(number, form.leecher(peers, share, number)));
-            Worker::new(pool, flood::Flood).run()
+            Worker::new(pool, flood::Flood::new(*depth)).run()
         }
         Kind::Latency { order, .. } => {
             let mut pool = pool(carried)?;

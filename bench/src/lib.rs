@@ -84,6 +84,25 @@ pub mod limits {
     /// Connections of a thread that are being made at once: below the shortest listen backlog (5 to
     /// 128 in programs of old) times a few, so that no SYN waits a second to be sent again.
     pub const CONNECTING_MAX: u32 = 32;
+    /// Completions of a turn from which on a flood waits for several at once.
+    pub const GATHER_FROM: u32 = 2;
+    /// Bytes a second of a seeder that no thread of a flood could keep up with.
+    pub const GATHER_BYTES_PER_S: u64 = 8_000_000_000;
+    /// The patience of a flood is one part in so many of the time in which such a seeder would answer
+    /// all that is outstanding.
+    pub const GATHER_SHARE: u64 = 8;
+    /// Microseconds of it at most: a few batches of a seeder.
+    pub const GATHER_US_MAX: u64 = 500;
+    /// Microseconds below which waiting costs more than it saves.
+    pub const GATHER_US_MIN: u64 = 30;
+    /// Bytes of the windows of all connections of a flood: what their sockets may hold unread. Less
+    /// than half of what TCP has on a machine of 4 GiB before it begins to save.
+    pub const WINDOWS_BYTES_MAX: u64 = 128 << 20;
+    /// A window below this is none that needs widening.
+    pub const WINDOW_BYTES_MIN: u64 = 256 << 10;
+    /// Reads within blocks that share one look at the clock in a flood: the blocks of a batch. They
+    /// take some microseconds, of latencies that are milliseconds.
+    pub const FLOOD_READS_A_CLOCK: u32 = 16;
     /// Milliseconds that a thread waits before it looks at the schedule again.
     pub const TURN_WAIT_MS: u64 = 10;
     /// Microseconds of latency that are told apart: 100 s. Longer ones count as this.

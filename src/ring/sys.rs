@@ -30,13 +30,19 @@ pub(crate) fn own(fd: i32) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// send(2), never waiting, never a signal.
+/// send(2), never waiting, never a signal. Without the C library's wrapper, as [`splice`].
 #[inline]
 pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the slice is readable for the call.
-    check(unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
+    let (fd, at, length) = (socket.as_raw_fd(), bytes.as_ptr(), bytes.len());
+    // SAFETY: the slice is readable for the call; no address is given.
+    check(unsafe {
+        libc::syscall(libc::SYS_sendto, fd, at, length, flags, NO_ADDRESS, 0usize) as isize
+    })
 }
+
+/// No address, for calls that may take one.
+const NO_ADDRESS: *const libc::sockaddr = std::ptr::null();
 
 /// sendto(2), never waiting.
 pub(crate) fn send_to(
@@ -63,9 +69,7 @@ pub(crate) fn send_to(
 #[inline]
 pub(crate) fn recv(socket: BorrowedFd<'_>, into: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the slice is writable for the call.
-    check(unsafe {
-        libc::recv(socket.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT)
-    })
+    unsafe { recv_raw(socket, into.as_mut_ptr(), into.len(), libc::MSG_DONTWAIT) }
 }
 
 /// recv(2) with MSG_TRUNC on TCP: takes bytes from the socket without copying them.
@@ -73,7 +77,25 @@ pub(crate) fn recv(socket: BorrowedFd<'_>, into: &mut [u8]) -> Result<usize, Err
 pub(crate) fn recv_discard(socket: BorrowedFd<'_>, bytes: usize) -> Result<usize, Errno> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
     // SAFETY: with MSG_TRUNC TCP writes nothing to the (absent) buffer.
-    check(unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), bytes, flags) })
+    unsafe { recv_raw(socket, std::ptr::null_mut(), bytes, flags) }
+}
+
+/// recv(2) without the C library's wrapper, as [`splice`]: a load generator does little else.
+///
+/// # Safety
+/// `into` is writable for `bytes`, or the flags keep the kernel from writing.
+#[inline]
+unsafe fn recv_raw(
+    socket: BorrowedFd<'_>,
+    into: *mut u8,
+    bytes: usize,
+    flags: i32,
+) -> Result<usize, Errno> {
+    let fd = socket.as_raw_fd();
+    // SAFETY: the caller vouches for the buffer; no address is asked for.
+    check(unsafe {
+        libc::syscall(libc::SYS_recvfrom, fd, into, bytes, flags, NO_ADDRESS, NO_ADDRESS) as isize
+    })
 }
 
 /// getpeername(2).

@@ -58,6 +58,17 @@ impl UringEngine {
     }
 }
 
+impl UringEngine {
+    /// As [`Engine::enter`], but waits until so many events are there.
+    pub(crate) fn enter_for(
+        &mut self,
+        events: u32,
+        wait: Option<Duration>,
+    ) -> Result<(), KernelError> {
+        self.ring.enter_for(events.max(1) as usize, wait)
+    }
+}
+
 impl Engine for UringEngine {
     fn new(options: &KernelOptions) -> Result<UringEngine, StartError> {
         let mut ring = Ring::new(options)?;

@@ -15,7 +15,7 @@ use super::{EngineError, Peers, Share, address_of};
 use crate::context::Context;
 use crate::frames;
 use crate::leecher::{Leecher, Milestones, Need};
-use crate::limits::{CONNECTING_MAX, OPS_A_CONNECTION, SCRATCH_BYTES};
+use crate::limits::{CONNECTING_MAX, GATHER_FROM, OPS_A_CONNECTION, SCRATCH_BYTES};
 use crate::note::Event;
 use crate::tally::{Tally, record};
 
@@ -36,6 +36,12 @@ pub(super) struct Pool {
     /// Places whose connection is to be begun, in order.
     to_begin: VecDeque<usize>,
     scratch: Box<[u8; SCRATCH_BYTES]>,
+    /// Bytes that a seeder may have on their way to each connection. 0: as the system likes.
+    pub(super) window: u32,
+    /// Blocks that come within so many reads of a drain are given one time.
+    pub(super) reads_a_clock: u32,
+    /// Completions since the last wait.
+    came: u32,
     is_closing: bool,
 }
 
@@ -93,6 +99,9 @@ impl Pool {
             open: 0,
             to_begin: VecDeque::new(),
             scratch: Box::new([0; SCRATCH_BYTES]),
+            window: 0,
+            reads_a_clock: 1,
+            came: 0,
             is_closing: false,
         })
     }
@@ -130,13 +139,20 @@ impl Pool {
         &mut self.connections[index]
     }
 
-    /// Hands over what was pushed, and waits.
-    pub(super) fn enter(&mut self, wait: Duration) -> Result<(), EngineError> {
+    /// Hands over what was pushed, and waits for a completion; where the last wait brought several, for
+    /// one of each connection, but no longer than `patience` says.
+    pub(super) fn enter(&mut self, wait: Duration, patience: Duration) -> Result<(), EngineError> {
+        let came = std::mem::take(&mut self.came);
+        if came >= GATHER_FROM && !patience.is_zero() {
+            return Ok(self.kernel.enter_for(self.open as u32, patience.min(wait))?);
+        }
         Ok(self.kernel.enter(Wait::AtMost(wait))?)
     }
 
     pub(super) fn next_completion(&mut self) -> Option<Completion> {
-        self.kernel.next()
+        let completion = self.kernel.next();
+        self.came += u32::from(completion.is_some());
+        completion
     }
 
     /// Begins connections, as long as few are being made.
@@ -212,6 +228,10 @@ impl Pool {
             // It fails only on a connection that has failed already, which the send tells.
             let _ = SockRef::from(&descriptor).set_tcp_nodelay(true);
         }
+        if self.window > 0 {
+            // Where it fails, the seeder is held up by our window, as it would be without.
+            let _ = self.kernel.widen_window(socket, self.window);
+        }
         let connection = &mut self.connections[index];
         connection.state = State::Open(socket);
         self.open += 1;
@@ -239,13 +259,13 @@ impl Pool {
     /// Reads what the socket has and we may take. False: the connection is no longer open.
     #[inline]
     pub(super) fn drain(&mut self, index: usize, mut now: Instant) -> Result<bool, EngineError> {
-        let Pool { kernel, connections, scratch, tally, context, .. } = self;
+        let Pool { kernel, connections, scratch, tally, context, reads_a_clock, .. } = self;
         let connection = &mut connections[index];
         let State::Open(socket) = connection.state else { return Ok(false) };
         let leecher = &mut connection.leecher;
         let allowed =
             connection.trickle.as_mut().map_or(usize::MAX, |trickle| trickle.allowed(now));
-        let mut budget = allowed;
+        let (mut budget, mut reads) = (allowed, 0);
         let why = loop {
             if budget == 0 || leecher.is_idle() && budget < allowed {
                 break None;
@@ -268,7 +288,11 @@ impl Pool {
                 Err(why) => break Some(why.to_string()),
             };
             if leecher.is_in_block() {
-                now = context.clock.now();
+                if reads == 0 {
+                    now = context.clock.now();
+                    reads = *reads_a_clock;
+                }
+                reads -= 1;
             }
             match leecher.need() {
                 Need::Read(_) => {

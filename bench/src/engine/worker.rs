@@ -50,7 +50,7 @@ impl<M: Mode> Worker<M> {
             self.on_ends(now);
             self.pool.connect_more(now)?;
             let wait = wait_until(due, now, Duration::from_millis(TURN_WAIT_MS));
-            self.pool.enter(wait)?;
+            self.pool.enter(wait, self.mode.patience(&self.pool))?;
             while let Some(completion) = self.pool.next_completion() {
                 let now = self.pool.context.clock.now();
                 self.on_time(now)?;

@@ -11,7 +11,7 @@ use ringseed_swarm::results::{LoadResult, PhaseResult, Results};
 use ringseed_swarm::run::run;
 use ringseed_swarm::target::Pieces;
 
-use crate::stub::{self, NAME, Stub};
+use crate::stub::{self, NAME, QUIET, Stub};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -45,6 +45,7 @@ pub(crate) fn plan(target: SocketAddr, phases: Vec<Phase>) -> Plan {
 }
 
 pub(crate) fn carry_out(plan: &Plan) -> Results {
+    let _noisy = QUIET.read();
     run(plan, &mut Nobody).unwrap()
 }
 

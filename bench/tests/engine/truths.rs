@@ -9,17 +9,19 @@ use ringseed_meta::metainfo::{Blueprint, Format, Outer, PieceHashes, Root};
 use ringseed_meta::{InfoHash, Instant, Metainfo, PeerId};
 use ringseed_swarm::frames;
 use ringseed_swarm::leecher::{Interest, Leecher, Need};
+use ringseed_swarm::observer::Nobody;
 use ringseed_swarm::order::{Blocks, Order};
 use ringseed_swarm::pace::Pace;
 use ringseed_swarm::plan::{Kind, Plan, Rate};
 use ringseed_swarm::requests::Requests;
 use ringseed_swarm::results::Results;
+use ringseed_swarm::run::run;
 use ringseed_swarm::tally::{Distinct, Tally};
 use ringseed_swarm::target::Pieces;
 use sha1::{Digest, Sha1};
 
 use crate::loads::{carry_out, load, phase, plan};
-use crate::stub::{self, NAME, Stub};
+use crate::stub::{self, NAME, QUIET, Stub};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 /// Half a second in every five.
@@ -35,7 +37,10 @@ fn open_loop(stub: Stub, connections: u32, rate: f64, length: Duration) -> Histo
         // Small blocks, so that the seeder is done with those of a stall in no time.
         seeder.pieces = Pieces::even(512, 1_000 * 512).unwrap();
     }
-    let results = carry_out(&plan);
+    let results = {
+        let _quiet = QUIET.write();
+        run(&plan, &mut Nobody).unwrap()
+    };
     assert_eq!(results.failures, Vec::<String>::new());
     let load = &results.phases[0].loads[0];
     assert_eq!(load.counts.errors, 0, "{load:?}");
@@ -53,7 +58,7 @@ fn a_seeder_that_takes_five_milliseconds_takes_five_milliseconds() {
     assert!((1_199..=1_201).contains(&latency.len()), "{}", latency.len());
     // Never less, at no percentile; more by what a busy machine adds.
     assert!(latency.min() >= 5_000, "{} us", latency.min());
-    for (quantile, most_ms) in [(0.5, 15.0), (0.9, 30.0), (0.99, 100.0)] {
+    for (quantile, most_ms) in [(0.5, 30.0), (0.9, 100.0), (0.99, 1_000.0)] {
         let ms = at(&latency, quantile);
         assert!((5.0..most_ms).contains(&ms), "p{}: {ms} ms", quantile * 100.0);
     }
@@ -75,7 +80,8 @@ fn a_seeder_that_stalls_half_a_second_in_five_is_charged_for_the_wait() {
     for quantile in [0.93, 0.95, 0.97, 0.99] {
         let (ms, right) = (at(&latency, quantile), stalled_ms(quantile));
         println!("{quantile}: {ms} ms, {right} ms is right");
-        assert!((right - 20.0..right + 150.0).contains(&ms), "{quantile}: {ms}, not {right} ms");
+        // Whoever omits what could not be asked for comes out below; above is what a busy machine adds.
+        assert!((right - 20.0..right + 300.0).contains(&ms), "{quantile}: {ms}, not {right} ms");
     }
     assert!(at(&latency, 0.5) < 50.0, "{} ms", at(&latency, 0.5));
 }

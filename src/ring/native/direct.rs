@@ -4,11 +4,23 @@
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::{Failure, Socket, sys};
+use crate::uring::UringEngine;
+use crate::{Failure, KernelError, Socket, sys};
 
 use super::NativeKernel;
+
+impl NativeKernel<UringEngine> {
+    /// As [`Kernel::enter`](crate::Kernel::enter), but waits until `completions` are there, or the time
+    /// has passed: who has enough to wait for is woken less often, for more.
+    pub fn enter_for(&mut self, completions: u32, wait: Duration) -> Result<(), KernelError> {
+        self.feed();
+        let wait = self.ready.is_empty().then_some(wait);
+        self.engine.enter_for(completions, wait)
+    }
+}
 
 impl<E: Engine> NativeKernel<E> {
     /// The socket's descriptor, for options (socket2's `SockRef`). `None` for a stale name.
@@ -23,6 +35,18 @@ impl<E: Engine> NativeKernel<E> {
     /// The address it is bound to (port 0 became a port).
     pub fn local_addr(&self, socket: Socket) -> Result<SocketAddr, Failure> {
         sys::socket_name(self.open_descriptor(socket)?).map_err(Failure::Os)
+    }
+
+    /// Lets the peer have `bytes` on their way to this TCP socket, as far as net.ipv4.tcp_rmem allows. The
+    /// system would come to that by itself where a round trip takes its time; where it takes
+    /// microseconds, it sees no reason to. SO_RCVBUF would be bound by net.core.rmem_max.
+    pub fn widen_window(&self, socket: Socket, bytes: u32) -> Result<(), Failure> {
+        let fd = self.open_descriptor(socket)?;
+        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        // Raising the mark makes room for it; lowering it takes none away.
+        [bytes, 1].into_iter().try_for_each(|mark| {
+            sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, mark).map_err(Failure::Os)
+        })
     }
 
     /// recv(2), never waiting: how many bytes; 0 is the end of the stream. `Os(EAGAIN)`: nothing there.

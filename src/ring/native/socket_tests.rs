@@ -129,6 +129,47 @@ fn direct_calls_never_wait<E: Engine>() {
     assert_eq!(kernel.discard_now(socket, 8), Ok(0), "the end");
 }
 
+fn a_widened_window_takes_more_than_the_system_gives<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+    let (narrow, mut to_narrow) = accept(&mut kernel);
+    let (wide, mut to_wide) = accept(&mut kernel);
+    kernel.widen_window(wide, 2 << 20).unwrap();
+    let room = |kernel: &NativeKernel<E>, socket| {
+        let bytes = option(kernel.descriptor(socket).unwrap(), libc::SOL_SOCKET, libc::SO_RCVBUF);
+        i32::from_ne_bytes(bytes[..4].try_into().unwrap())
+    };
+    assert!(room(&kernel, wide) > 2 * room(&kernel, narrow));
+    // One byte is still enough to be told of.
+    for (socket, peer) in [(narrow, &mut to_narrow), (wide, &mut to_wide)] {
+        peer.write_all(b"x").unwrap();
+        kernel.push(Op::PollReadable { socket }, Token(1)).unwrap();
+        assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
+    }
+}
+
+#[test]
+fn a_wait_for_several_ends_with_the_last_of_them_or_with_its_time() {
+    let mut kernel = UringKernel::new(&small()).unwrap();
+    let pairs: Vec<_> = (0..3).map(|_| accept(&mut kernel)).collect();
+    let took = |kernel: &mut UringKernel, written: usize| {
+        for (socket, _) in &pairs {
+            kernel.push(Op::PollReadable { socket: *socket }, Token(1)).unwrap();
+        }
+        for (_, stream) in &pairs[..written] {
+            (&*stream).write_all(b"x").unwrap();
+        }
+        let began = std::time::SystemTime::now();
+        kernel.enter_for(3, Duration::from_millis(300)).unwrap();
+        let took = began.elapsed().unwrap();
+        let came = std::iter::from_fn(|| kernel.next()).count();
+        (came, took >= Duration::from_millis(250))
+    };
+    assert_eq!(took(&mut kernel, 2), (2, true));
+    // Two sockets still have their byte; the third is the last one that is waited for.
+    let (came, in_full) = took(&mut kernel, 3);
+    assert!(came >= 3 && !in_full, "{came}");
+}
+
 fn a_full_op_table_gives_the_op_back_and_lets_closes_through<E: Engine>() {
     let options = KernelOptions { ops_max: 2, ..small() };
     let mut kernel = NativeKernel::<E>::new(&options).unwrap();
@@ -242,6 +283,7 @@ on_both_engines! {
     a_connection_is_made_from_the_address_asked_for,
     datagrams_come_with_their_sender_and_go,
     direct_calls_never_wait,
+    a_widened_window_takes_more_than_the_system_gives,
     a_full_op_table_gives_the_op_back_and_lets_closes_through,
     more_ops_than_the_queue_holds_all_complete,
     stale_names_are_recognised,

@@ -137,10 +137,19 @@ impl Ring {
 
     /// Hands over and waits for a completion at most `wait`; `None`: does not wait.
     pub(crate) fn enter(&mut self, wait: Option<Duration>) -> Result<(), KernelError> {
+        self.enter_for(1, wait)
+    }
+
+    /// Hands over and waits until `count` completions are there, at most `wait`.
+    pub(crate) fn enter_for(
+        &mut self,
+        count: usize,
+        wait: Option<Duration>,
+    ) -> Result<(), KernelError> {
         self.take_backlog();
         self.sq.sync();
         self.cq.sync();
-        let wait = if self.cq.is_empty() { wait } else { None };
+        let wait = if self.cq.len() < count { wait } else { None };
         let result = match wait {
             None => {
                 let idle = self.sq.is_empty() && !self.sq.taskrun() && !self.sq.cq_overflow();
@@ -153,7 +162,7 @@ impl Ring {
             Some(wait) => {
                 self.enters += 1;
                 let timeout = Timespec::from(wait);
-                self.submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
+                self.submitter.submit_with_args(count, &SubmitArgs::new().timespec(&timeout))
             }
         };
         self.sq.sync();
