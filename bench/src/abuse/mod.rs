@@ -86,7 +86,8 @@ pub fn run(
     let field = Field { ground: &ground, aftermath: &aftermath };
     let failed = field.side_by_side(&chosen, tell);
     for (case, beside) in failed {
-        let in_time = clock.now() < alone_until && field.is_recovered();
+        let lives = aftermath.process().is_ok();
+        let in_time = lives && clock.now() < alone_until && field.is_recovered();
         let check = match in_time {
             true => field.alone(case, &beside.saw),
             false => beside,

@@ -75,7 +75,7 @@ impl UdpSide {
     ) {
         let ask = self.crowd.next(self.next as u32);
         if !self.udp.ask(self.next, ask, due, now, tally, &mut self.batch) {
-            self.next = (self.next + 1) % self.sockets.len().max(1);
+            return self.next_source(kernel, tally);
         }
         // Only the last datagram of a send may be a shorter one.
         let is_full = self.batch.len() >= self.batch_max * ANNOUNCE_REQUEST_BYTES;
@@ -87,12 +87,16 @@ impl UdpSide {
     /// Sends what was begun; the next source follows.
     pub(super) fn flush(&mut self, kernel: &mut UringKernel, tally: &mut Tally) {
         if !self.batch.is_empty() {
-            let batch = std::mem::take(&mut self.batch);
-            self.send(kernel, self.next, &batch, tally);
-            self.batch = batch;
-            self.batch.clear();
-            self.next = (self.next + 1) % self.sockets.len().max(1);
+            self.next_source(kernel, tally);
         }
+    }
+
+    fn next_source(&mut self, kernel: &mut UringKernel, tally: &mut Tally) {
+        if !self.batch.is_empty() {
+            self.send(kernel, self.next, &self.batch, tally);
+            self.batch.clear();
+        }
+        self.next = (self.next + 1) % self.sockets.len().max(1);
     }
 
     fn send(&self, kernel: &mut UringKernel, source: usize, bytes: &[u8], tally: &mut Tally) {
