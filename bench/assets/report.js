@@ -268,6 +268,7 @@ function bars(figure, plot) {
     }));
     ctx.restore();
   };
+  const highest = Math.max(0, ...plot.bars.flatMap(bar => bar.ranges.map(range => range ? range[1] : 0)));
   const longest = Math.max(...plot.groups.map(group => group.length));
   const slanted = longest * plot.groups.length > 70;
   const groupAxis = axis({
@@ -279,7 +280,7 @@ function bars(figure, plot) {
     height: figure.closest("#overview, #bars") ? HEIGHT * 1.4 : HEIGHT,
     scales: {
       x: { time: false, range: () => [-0.55, plot.groups.length - 0.45] },
-      y: { range: (u, min, max) => [0, max > 0 ? max * 1.15 : 1] },
+      y: { range: (u, min, max) => [0, Math.max(max, highest) > 0 ? Math.max(max, highest) * 1.15 : 1] },
     },
     axes: [groupAxis, axis({ scale: "y", label: plot.y, size: 56, values: plain })],
     series: [{}].concat(plot.bars.map((bar, at) => ({
