@@ -241,10 +241,40 @@ impl Heard {
             .filter(|(kind, _)| self.count(*kind) > 0)
             .map(|(_, word)| (*word).to_owned())
             .collect();
+        // All but a handshake (id 0) is an answer: a metadata reject, most likely.
+        let is_answer =
+            |frame: &Frame| frame.kind == EXTENDED && frame.body.first().is_some_and(|id| *id != 0);
+        if self.frames.iter().any(is_answer) {
+            words.push("answered by extended messages".into());
+        }
         if words.is_empty() && self.end == End::Silence {
             words.push("ignored".into());
         }
         words.push(self.end.words().into());
         words.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_target_did_is_told_by_its_answers_and_its_end() {
+        let told = |frames: &[(u8, &[u8])], end| {
+            let frames =
+                frames.iter().map(|(kind, body)| Frame { kind: *kind, body: body.to_vec() });
+            Heard { frames: frames.collect(), end, at: Instant::ZERO }.words()
+        };
+        assert_eq!(
+            told(&[(UNCHOKE, &[]), (EXTENDED, &[0, b'd'])], End::Silence),
+            "ignored, kept open"
+        );
+        assert_eq!(
+            told(&[(EXTENDED, &[3, b'd'])], End::Silence),
+            "answered by extended messages, kept open"
+        );
+        assert_eq!(told(&[(REJECT, &[]), (REJECT, &[])], End::Reset), "rejected, closed by RST");
+        assert_eq!(told(&[], End::Closed), "closed");
     }
 }
