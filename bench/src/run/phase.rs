@@ -82,7 +82,10 @@ impl Run<'_> {
         progress.result.started_s = self.since_start(self.clock.now());
         let carried = progress.start(&tell).and_then(|()| progress.load(observer));
         progress.end(observer, tell)?;
-        carried?;
+        if let Err(why) = carried {
+            // The target has ended, for example: what was seen before is told all the same.
+            progress.failures.push(format!("{}: {why:#}", self.phase.name));
+        }
         Ok(progress.over())
     }
 

@@ -1,13 +1,15 @@
 //! What each kind of load counts, and how a run ends.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ringseed_swarm::observer::Nobody;
+use hdrhistogram::Histogram;
+use ringseed_swarm::observer::{Nobody, Observer};
 use ringseed_swarm::order::Order;
 use ringseed_swarm::plan::{Kind, Load, Phase, Place, Plan, Rate, Seeder};
-use ringseed_swarm::results::{LoadResult, PhaseResult, Results};
+use ringseed_swarm::results::{LoadResult, PhaseResult, Results, Sample};
 use ringseed_swarm::run::run;
 use ringseed_swarm::target::Pieces;
 
@@ -270,6 +272,31 @@ fn more_connections_than_a_ring_holds_are_carried_on_one_core() {
         // Where so many descriptors are not to be had, that is what it says.
         Err(error) => assert!(error.to_string().contains("descriptors are needed"), "{error}"),
     }
+}
+
+/// Ends a process as soon as there is something to tell.
+struct Killer(std::process::Child);
+
+impl Observer for Killer {
+    fn interval(&mut self, _: &Sample, _: Option<&Histogram<u64>>) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_target_that_ends_is_a_failure_with_what_was_seen_before() {
+    let (target, _) = stub::start(Stub::default());
+    let child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let mut plan = plan(target, vec![phase("p", MS(4_000), vec![flood(2, 4)])]);
+    plan.pid = Some(child.id());
+    let _noisy = QUIET.read();
+    let results = run(&plan, &mut Killer(child)).unwrap();
+    let [failure] = results.failures.as_slice() else { panic!("{:?}", results.failures) };
+    assert!(failure.starts_with("p: process ") && failure.contains("has ended"), "{failure}");
+    let phase = &results.phases[0];
+    assert!(phase.loads[0].counts.answers > 0);
+    assert!(!phase.series.is_empty());
 }
 
 #[test]
