@@ -1,5 +1,7 @@
 //! What slow readers did to the others beside them: the same load alone, and with them. Pure.
 
+use hdrhistogram::Histogram;
+
 use crate::results::{LoadResult, PhaseResult, Results};
 use crate::scenario::rounds::round_of;
 
@@ -50,9 +52,9 @@ fn remark(load: &LoadResult, (phase, alone): (&str, &LoadResult)) -> Option<Stri
         return None;
     }
     let told = |quantile| {
-        let (beside, alone) =
-            (beside.value_at_quantile(quantile), alone.value_at_quantile(quantile));
-        format!("{beside} us to {alone} us alone (x{:.2})", beside as f64 / alone.max(1) as f64)
+        let ms = |histogram: &Histogram<u64>| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        let (beside, alone) = (ms(beside), ms(alone));
+        format!("{beside:.2} ms to {alone:.2} ms alone (x{:.2})", beside / alone.max(0.001))
     };
     Some(format!(
         "slow readers beside '{}' (alone: phase '{phase}'): p99 {}, p50 {}",
@@ -112,8 +114,8 @@ mod tests {
         assert_eq!(
             told[2],
             [
-                "slow readers beside 'fast' (alone: phase 'alone'): p99 250 us to 100 us alone (x2.50), \
-              p50 250 us to 100 us alone (x2.50)"
+                "slow readers beside 'fast' (alone: phase 'alone'): p99 0.25 ms to 0.10 ms alone (x2.50), \
+              p50 0.25 ms to 0.10 ms alone (x2.50)"
             ]
         );
     }

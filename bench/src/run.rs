@@ -19,10 +19,11 @@ use crate::limits::{DESCRIPTORS_A_THREAD, DESCRIPTORS_BESIDE, RING_CONNECTIONS_M
 use crate::observer::Observer;
 use crate::plan::{Kind, Phase, Place, Plan, Rate};
 use crate::results::{PhaseResult, Results, SCHEMA, Target};
-use crate::watch::machine;
+use crate::watch::{machine, process};
 
-/// Carries a plan out. Errors are those of the plan and of this machine; what the target did wrong
-/// stands in the results' `failures`, after which no further phase is begun.
+/// Carries a plan out. Errors are those of the plan and of this machine, up to the first phase; what
+/// the target did wrong, and what went wrong later, stands in the results' `failures`, after which no
+/// further phase is begun.
 pub fn run(plan: &Plan, observer: &mut dyn Observer) -> anyhow::Result<Results> {
     check(plan)?;
     let places: Arc<[Place]> = match plan.places.as_slice() {
@@ -46,17 +47,18 @@ pub fn run(plan: &Plan, observer: &mut dyn Observer) -> anyhow::Result<Results> 
     };
     for (phase, number) in plan.phases.iter().zip(1..) {
         observer.phase(phase, number, plan.phases.len());
-        let mut rates = Rates { peak: peak_of(&results.phases, &plan.phases), missing: false };
-        let loads: BTreeMap<usize, f64> =
-            phase.loads.iter().enumerate().map(|(at, load)| (at, rates.of(&load.kind))).collect();
-        if rates.missing {
-            bail!(
-                "phase '{}': a rate is a share of the peak, and no flood of this run has answers: let a phase with one come before",
-                phase.name
-            );
-        }
-        let run = phase::Run { plan, phase, places: &places, clock, rates: &loads };
-        let over = run.carry_out(observer)?;
+        let carried = rates_of(plan, phase, &results.phases).and_then(|rates| {
+            phase::Run { plan, phase, places: &places, clock, rates: &rates }.carry_out(observer)
+        });
+        let over = match carried {
+            Ok(over) => over,
+            Err(why) if results.phases.is_empty() => return Err(why),
+            Err(why) => {
+                // What was seen before is worth telling: a target that ends in the tenth hour.
+                results.failures.push(format!("{}: {why:#}", phase.name));
+                break;
+            }
+        };
         observer.phase_over(&over.result);
         results.phases.push(over.result);
         results.failures.extend(over.failures);
@@ -68,29 +70,30 @@ pub fn run(plan: &Plan, observer: &mut dyn Observer) -> anyhow::Result<Results> 
     Ok(results)
 }
 
-/// Rates of loads, once the peak is known.
-struct Rates {
-    peak: Option<f64>,
-    /// A share of the peak is asked for, and there is none.
-    missing: bool,
-}
-
-impl Rates {
-    fn of(&mut self, kind: &Kind) -> f64 {
-        match kind {
-            Kind::Latency { rate: Rate::PerSecond(rate), .. }
-            | Kind::Churn { rate, .. }
-            | Kind::Announce { rate, .. } => *rate,
-            Kind::Latency { rate: Rate::OfPeak(share), .. } => match self.peak {
-                Some(peak) => share * peak,
-                None => {
-                    self.missing = true;
-                    0.0
-                }
-            },
-            Kind::Flood { .. } | Kind::Idle { .. } | Kind::Slow { .. } | Kind::Abuse { .. } => 0.0,
+/// Of each load of a phase, requests or connections a second.
+fn rates_of(
+    plan: &Plan,
+    phase: &Phase,
+    so_far: &[PhaseResult],
+) -> anyhow::Result<BTreeMap<usize, f64>> {
+    let peak = peak_of(so_far, &plan.phases);
+    let rate = |kind: &Kind| match kind {
+        Kind::Latency { rate: Rate::PerSecond(rate), .. }
+        | Kind::Churn { rate, .. }
+        | Kind::Announce { rate, .. } => Some(*rate),
+        Kind::Latency { rate: Rate::OfPeak(share), .. } => Some(share * peak?),
+        Kind::Flood { .. } | Kind::Idle { .. } | Kind::Slow { .. } | Kind::Abuse { .. } => {
+            Some(0.0)
         }
-    }
+    };
+    let rates = phase.loads.iter().enumerate().map(|(at, load)| Some((at, rate(&load.kind)?)));
+    rates.collect::<Option<_>>().with_context(|| {
+        format!(
+            "phase '{}': a rate is a share of the peak, and no flood of this run has answers: let a \
+             phase with one come before",
+            phase.name
+        )
+    })
 }
 
 /// The most answers a second of any flood so far.
@@ -179,19 +182,8 @@ fn target_of(plan: &Plan) -> Target {
         piece_bytes: seeder.map_or(0, |seeder| seeder.pieces.piece_bytes()),
         tracker: tracker.collect(),
         pid: plan.pid,
-        command: plan.pid.and_then(command_of),
+        command: plan.pid.and_then(process::command),
     }
-}
-
-/// The command line of a process.
-fn command_of(pid: u32) -> Option<String> {
-    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words: Vec<String> = bytes
-        .split(|byte| *byte == 0)
-        .filter(|word| !word.is_empty())
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
-    (!words.is_empty()).then(|| words.join(" "))
 }
 
 fn unix_ms() -> u64 {

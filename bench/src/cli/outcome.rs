@@ -60,8 +60,8 @@ impl Outcome {
         if let Some(dir) = &self.out {
             let written = output::write(dir, results)?;
             if !self.quiet && !self.json {
-                let names = written.iter().map(|path| path.display().to_string());
-                writeln!(out, "written   {}", names.collect::<Vec<_>>().join(", "))?;
+                let (count, dir) = (written.len(), dir.display());
+                writeln!(out, "\n{count} files written to {dir}: open {dir}/report.html")?;
             }
         }
         Ok(())
