@@ -91,6 +91,7 @@ fn a_flood_is_measured_with_its_milestones_costs_and_series() {
     let cost = &phase.cost;
     assert!((0.3..5.0).contains(&cost.elapsed_s) && cost.gb_per_s > 0.0, "{cost:?}");
     assert!(phase.memory_after.anonymous_bytes.is_some());
+    assert_eq!(seen.interested.load(Ordering::Relaxed), 3);
     let peers = seen.peers.lock().unwrap();
     // The first one shows the congestion control, and is closed before the phases.
     let mut addresses: Vec<_> = peers[1..].iter().map(|peer| peer.ip().to_string()).collect();
@@ -237,6 +238,8 @@ fn idle_connections_say_hello_and_nothing_more() {
     assert_eq!(phase.series[0].connections, 50);
     // One more shows the congestion control before the phases.
     assert_eq!(seen.accepted.load(Ordering::Relaxed), 51);
+    let said = [&seen.interested, &seen.keep_alives].map(|said| said.load(Ordering::Relaxed));
+    assert_eq!(said, [0, 0]);
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub(crate) struct Seen {
     /// Connections that ended with a FIN, and with a reset.
     pub(crate) finished: AtomicU64,
     pub(crate) reset: AtomicU64,
+    /// Peers that said that they are interested.
+    pub(crate) interested: AtomicU64,
     /// Messages of length zero.
     pub(crate) keep_alives: AtomicU64,
     /// Bytes sent.
@@ -133,6 +135,7 @@ fn serve(
         peer.read_exact(&mut message)?;
         match message.first() {
             None => drop(seen.keep_alives.fetch_add(1, Ordering::Relaxed)),
+            Some(2) => drop(seen.interested.fetch_add(1, Ordering::Relaxed)),
             Some(6) => drop(tell.send((Instant::now(), message))),
             Some(_) => {}
         }
