@@ -277,3 +277,162 @@ fn tell(shared: &Shared, results: Vec<(u64, i32)>) {
         let _ = sys::write(shared.bell.as_fd(), &1u64.to_ne_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::os::fd::AsRawFd;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::limits::PAGE_BYTES;
+
+    fn file() -> Arc<OwnedFd> {
+        Arc::new(sys::memory_file(c"test").unwrap())
+    }
+
+    fn touch(file: &Arc<OwnedFd>, name: u64, offset: u64) -> Job {
+        let (file, into) = (Arc::clone(file), Pointer(std::ptr::null()));
+        Job { name, call: Call::Read { file, into, length: 1, offset } }
+    }
+
+    fn ask(file: &Arc<OwnedFd>, name: u64) -> Job {
+        let (file, length) = (Arc::clone(file), PAGE_BYTES as u32);
+        Job { name, call: Call::ReadAhead { file, offset: 0, length } }
+    }
+
+    fn names(jobs: &[Job]) -> Vec<u64> {
+        jobs.iter().map(|job| job.name).collect()
+    }
+
+    #[test]
+    fn asks_go_first_and_the_touches_of_one_fetch_together() {
+        let (one, other) = (file(), file());
+        let mut queues = Queues::default();
+        let near = TOUCHES_REACH_BYTES;
+        assert!(queues.push(touch(&one, 1, 0)));
+        assert!(!queues.push(touch(&one, 2, near)), "whoever takes the first takes it too");
+        assert!(queues.push(touch(&one, 3, 2 * near + 1)), "of another fetch");
+        assert!(queues.push(touch(&other, 4, 2 * near + 2)), "of another file");
+        assert!(queues.push(ask(&one, 5)));
+        let taken: Vec<_> = std::iter::from_fn(|| Some(queues.take())).take(5).collect();
+        let taken: Vec<_> = taken.iter().map(|jobs| names(jobs)).collect();
+        assert_eq!(taken, [vec![5], vec![1, 2], vec![3], vec![4], vec![]]);
+    }
+
+    #[test]
+    fn no_thread_takes_more_touches_than_the_limit() {
+        let file = file();
+        let mut queues = Queues::default();
+        for name in 0..TOUCHES_AT_ONCE as u64 + 5 {
+            queues.push(touch(&file, name, name));
+        }
+        assert_eq!(queues.take().len(), TOUCHES_AT_ONCE);
+        assert_eq!(queues.take().len(), 5);
+    }
+
+    #[test]
+    fn reads_leave_threads_for_asks() {
+        let mut queues = Queues::default();
+        for name in 0..IO_THREADS as u64 {
+            queues.push(touch(&file(), name, 0));
+        }
+        for _ in 0..IO_THREADS_THAT_WAIT {
+            assert_eq!(queues.take().len(), 1);
+        }
+        assert!(queues.take().is_empty() && !queues.has_work(), "the rest is kept free");
+        assert!(!queues.push(touch(&file(), 98, 0)), "one more would find no thread");
+        queues.push(ask(&file(), 99));
+        assert!(queues.has_work());
+        assert_eq!(names(&queues.take()), [99]);
+        queues.waiting -= 1;
+        assert_eq!(queues.take().len(), 1);
+    }
+
+    /// An open that waits until somebody writes to its FIFO.
+    struct Fifo {
+        path: CString,
+        how: libc::open_how,
+    }
+
+    impl Fifo {
+        fn job(&self, name: u64) -> Job {
+            let (path, how) = (Pointer(self.path.as_ptr()), Pointer(&raw const self.how));
+            Job { name, call: Call::Open { root: libc::AT_FDCWD, path, how } }
+        }
+    }
+
+    /// The next results, by name; waits at most ten seconds for `count`.
+    fn results(threads: &mut Threads, count: usize) -> Vec<(u64, i32)> {
+        let mut done = VecDeque::new();
+        for _ in 0..1_000 {
+            threads.take_done(&mut done);
+            if done.len() >= count {
+                break;
+            }
+            let mut bell =
+                libc::pollfd { fd: threads.bell().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: `bell` is one pollfd, writable for the call.
+            unsafe { libc::poll(&mut bell, 1, 10) };
+            std::thread::yield_now();
+        }
+        let mut results: Vec<(u64, i32)> = done
+            .into_iter()
+            .map(|event| match event {
+                Event::Of { name, result, more: false, .. } => (name, result),
+                _ => panic!("an event that is none of a job's"),
+            })
+            .collect();
+        results.sort_unstable();
+        results
+    }
+
+    #[test]
+    fn what_no_thread_has_begun_can_be_taken_back_and_the_rest_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        let fifo = Fifo {
+            path: CString::new(path.to_str().unwrap()).unwrap(),
+            how: sys::open_how(libc::O_RDONLY | libc::O_CLOEXEC, 0),
+        };
+        // SAFETY: the name ends with a NUL.
+        assert_eq!(unsafe { libc::mkfifo(fifo.path.as_ptr(), 0o600) }, 0);
+        let mut threads = Threads::new().unwrap();
+        let count = IO_THREADS as u64;
+        for name in 0..count + 2 {
+            threads.push(fifo.job(name)).unwrap();
+        }
+        let begun = |threads: &Threads| lock(&threads.shared.queues).asks.len() == 2;
+        while !begun(&threads) {
+            std::thread::yield_now();
+        }
+        assert_eq!(lock(&threads.shared.queues).threads, IO_THREADS, "no more are started");
+        assert!(threads.cancel(count), "it waits for a thread");
+        assert!(!threads.cancel(count), "it is gone");
+        assert!(!threads.cancel(0), "a thread is at it");
+        let writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let opened = results(&mut threads, IO_THREADS + 1);
+        let wanted: Vec<u64> = (0..count).chain([count + 1]).collect();
+        assert_eq!(opened.iter().map(|(name, _)| *name).collect::<Vec<_>>(), wanted);
+        for (_, fd) in opened {
+            assert!(fd >= 0, "errno {}", -fd);
+            drop(sys::own(fd));
+        }
+        drop(writer);
+    }
+
+    #[test]
+    fn threads_end_with_their_engine() {
+        let mut threads = Threads::new().unwrap();
+        threads.push(ask(&file(), 1)).unwrap();
+        assert_eq!(results(&mut threads, 1).len(), 1);
+        let shared = Arc::clone(&threads.shared);
+        drop(threads);
+        let mut waited = Duration::ZERO;
+        while Arc::strong_count(&shared) > 1 {
+            std::thread::park_timeout(Duration::from_millis(5));
+            waited += Duration::from_millis(5);
+            assert!(waited < Duration::from_secs(10), "a thread stays");
+        }
+    }
+}

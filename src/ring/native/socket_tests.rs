@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use super::tests::{accept, listen, next, small};
@@ -277,7 +278,149 @@ fn a_starved_receive_is_not_armed_again_before_buffers_came_home<E: Engine>() {
     assert!(matches!(next(&mut kernel).outcome, Outcome::Received { .. }));
 }
 
+/// A poll that is not over yet: `false` if it is.
+fn still_waits<E: Engine>(kernel: &mut NativeKernel<E>) -> bool {
+    kernel.enter(Wait::AtMost(Duration::from_millis(1))).unwrap();
+    kernel.next().is_none()
+}
+
+fn a_poll_minds_what_was_read_directly<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+    let (socket, mut stream) = accept(&mut kernel);
+    let poll = |kernel: &mut NativeKernel<E>| {
+        kernel.push(Op::PollReadable { socket }, Token(1)).unwrap();
+    };
+    poll(&mut kernel);
+    stream.write_all(b"some bytes").unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
+    let mut buffer = [0; 4];
+    assert_eq!(kernel.receive_now(socket, &mut buffer), Ok(4));
+    // Six bytes are left, and no more arrive.
+    poll(&mut kernel);
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
+    assert_eq!(kernel.discard_now(socket, 6), Ok(6));
+    poll(&mut kernel);
+    assert!(still_waits(&mut kernel), "all was read");
+    stream.write_all(b"x").unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
+}
+
+fn bytes_that_came_before_the_receive_are_received<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+    let (socket, mut stream) = accept(&mut kernel);
+    kernel.push(Op::PollReadable { socket }, Token(1)).unwrap();
+    stream.write_all(b"early").unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
+    // The poll has taken the news of them.
+    kernel.push(Op::Receive { socket }, Token(2)).unwrap();
+    let Outcome::Received { buffer } = next(&mut kernel).outcome else { panic!("no bytes") };
+    assert_eq!(&*buffer, b"early");
+}
+
+fn a_stream_that_ended_before_anybody_looked_is_received_to_its_end<E: Engine>() {
+    let bytes = limits::RECEIVE_BUFFER_BYTES as usize;
+    for length in [1, bytes - 1, bytes, bytes + 1, 40 * bytes, 40 * bytes + 7] {
+        let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+        let (socket, mut stream) = accept(&mut kernel);
+        stream.write_all(&vec![7; length]).unwrap();
+        drop(stream);
+        kernel.push(Op::Receive { socket }, Token(2)).unwrap();
+        let mut received = 0;
+        loop {
+            let completion = next(&mut kernel);
+            match completion.outcome {
+                Outcome::Received { buffer } => received += buffer.len(),
+                Outcome::EndOfStream => {
+                    assert!(!completion.more);
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(received, length);
+    }
+}
+
+fn connections_that_came_before_the_accept_are_accepted<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+    let (listener, address) = listen(&mut kernel);
+    let peers: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let accept = kernel.push(Op::Accept { listener }, Token(1)).unwrap();
+    let mut from = Vec::new();
+    for _ in &peers {
+        let Outcome::Accepted { peer, .. } = next(&mut kernel).outcome else { panic!("no peer") };
+        from.push(peer);
+    }
+    let mut wanted: Vec<_> = peers.iter().map(|peer| peer.local_addr().unwrap()).collect();
+    from.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(from, wanted);
+    // And one more after a pause of the accept.
+    kernel.push(Op::Cancel { op: accept }, Token(2)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Failed(Failure::Cancelled)));
+    let late = std::net::TcpStream::connect(address).unwrap();
+    assert!(still_waits(&mut kernel));
+    kernel.push(Op::Accept { listener }, Token(3)).unwrap();
+    let Outcome::Accepted { peer, .. } = next(&mut kernel).outcome else { panic!("no peer") };
+    assert_eq!(peer, late.local_addr().unwrap());
+}
+
+fn a_connect_that_nobody_answers_can_be_cancelled<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    // SAFETY: no memory is passed.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    // Its backlog takes one connection; what comes after that is not answered.
+    let mut ops: Vec<OpId> = (0..4)
+        .map(|token| kernel.push(Op::Connect { to, from: None }, Token(token)).unwrap())
+        .collect();
+    let mut connected = 0;
+    for _ in 0..20 {
+        kernel.enter(Wait::AtMost(Duration::from_millis(5))).unwrap();
+        while let Some(completion) = kernel.next() {
+            assert!(matches!(completion.outcome, Outcome::Connected { .. }), "{completion:?}");
+            ops.retain(|op| *op != completion.op);
+            connected += 1;
+        }
+    }
+    assert!((1..4).contains(&connected), "{connected} connected");
+    for op in &ops {
+        kernel.push(Op::Cancel { op: *op }, Token(9)).unwrap();
+    }
+    for _ in 0..4 - connected {
+        assert!(matches!(next(&mut kernel).outcome, Outcome::Failed(Failure::Cancelled)));
+    }
+    assert_eq!((kernel.ops_in_flight(), kernel.sockets()), (0, connected));
+}
+
+fn a_number_that_is_used_again_brings_no_news_of_the_socket_before<E: Engine>() {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+    for round in 0..50u8 {
+        let (socket, mut stream) = accept(&mut kernel);
+        kernel.push(Op::Receive { socket }, Token(2)).unwrap();
+        kernel.enter(Wait::No).unwrap();
+        if round % 2 == 0 {
+            stream.write_all(&[round]).unwrap();
+            let Outcome::Received { buffer } = next(&mut kernel).outcome else { panic!("none") };
+            assert_eq!(*buffer, [round]);
+        }
+        // News of this one is on its way when its number goes.
+        stream.write_all(b"unread").unwrap();
+        kernel.push(Op::Close { socket, reset: true }, Token(3)).unwrap();
+        let outcomes = [next(&mut kernel), next(&mut kernel)];
+        assert!(matches!(outcomes[1].outcome, Outcome::Closed), "{outcomes:?}");
+    }
+    assert_eq!(kernel.counters().stale_completions, 0);
+}
+
 on_both_engines! {
+    a_poll_minds_what_was_read_directly,
+    bytes_that_came_before_the_receive_are_received,
+    a_stream_that_ended_before_anybody_looked_is_received_to_its_end,
+    connections_that_came_before_the_accept_are_accepted,
+    a_connect_that_nobody_answers_can_be_cancelled,
+    a_number_that_is_used_again_brings_no_news_of_the_socket_before,
     one_send_may_carry_many_datagrams,
     accepted_sockets_inherit_the_options_of_their_listener,
     a_connection_is_made_from_the_address_asked_for,
