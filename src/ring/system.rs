@@ -152,11 +152,16 @@ const IO_URING_SETUP: u32 = 425;
 /// From now on io_uring_setup(2) fails with EPERM, for this thread and for the threads and programs
 /// that it starts, for good: what container runtimes do. Rings that stand go on.
 pub fn deny_io_uring() -> io::Result<()> {
+    deny(IO_URING_SETUP)
+}
+
+/// The same of any system call.
+pub(crate) fn deny(call: u32) -> io::Result<()> {
     let statement = |code: u32, jt, k| libc::sock_filter { code: code as u16, jt, jf: 0, k };
     let mut filter = [
         // The number stands first in struct seccomp_data.
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, IO_URING_SETUP),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, call),
         statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
         statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
     ];

@@ -108,6 +108,46 @@ fn libtorrent_downloads_copied_blocks() {
 }
 
 #[test]
+fn aria2_downloads_from_a_seeder_on_epoll() {
+    aria2_downloads(arguments!["--kernel", "epoll"]);
+}
+
+#[test]
+fn aria2_downloads_copied_blocks_from_a_seeder_on_epoll() {
+    aria2_downloads(arguments!["--kernel", "epoll", "--zero-copy", "off"]);
+}
+
+#[test]
+fn transmission_downloads_from_a_seeder_on_epoll() {
+    transmission_downloads(arguments!["--kernel", "epoll"]);
+}
+
+#[test]
+fn transmission_downloads_copied_blocks_from_a_seeder_on_epoll() {
+    transmission_downloads(arguments!["--kernel", "epoll", "--zero-copy", "off"]);
+}
+
+#[test]
+fn rqbit_downloads_from_a_seeder_on_epoll() {
+    rqbit_downloads(arguments!["--kernel", "epoll"]);
+}
+
+#[test]
+fn rqbit_downloads_copied_blocks_from_a_seeder_on_epoll() {
+    rqbit_downloads(arguments!["--kernel", "epoll", "--zero-copy", "off"]);
+}
+
+#[test]
+fn libtorrent_downloads_from_a_seeder_on_epoll() {
+    libtorrent_downloads(arguments!["--kernel", "epoll"]);
+}
+
+#[test]
+fn libtorrent_downloads_copied_blocks_from_a_seeder_on_epoll() {
+    libtorrent_downloads(arguments!["--kernel", "epoll", "--zero-copy", "off"]);
+}
+
+#[test]
 fn aria2_transmission_libtorrent_and_rqbit_download_hundreds_of_megabytes() {
     let world = World::with_large_folder();
     let seeder = seed_at_the_host(&world, arguments![]);

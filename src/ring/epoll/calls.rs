@@ -189,3 +189,65 @@ pub(super) unsafe fn open(
     check(unsafe { libc::syscall(libc::SYS_openat2, root, path, how, bytes) as isize })
         .map(|fd| fd as i32)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::sys;
+
+    const EDGE: u32 = (libc::EPOLLIN | libc::EPOLLET) as u32;
+
+    #[expect(clippy::disallowed_methods, reason = "the wait itself is what is tested")]
+    fn waited(epoll: &mut Epoll, wait: Duration) -> (usize, Duration) {
+        let mut events = Vec::with_capacity(EPOLL_EVENTS);
+        let start = std::time::Instant::now();
+        epoll.wait(&mut events, wait).unwrap();
+        (events.len(), start.elapsed())
+    }
+
+    #[test]
+    fn a_wait_is_as_long_as_it_should_be_with_and_without_nanoseconds() {
+        let wait = Duration::from_micros(2_300);
+        let mut epoll = Epoll::new().unwrap();
+        let (events, time) = waited(&mut epoll, wait);
+        assert!(epoll.has_nanoseconds && events == 0 && time >= wait, "{time:?}");
+        // Older kernels, and filters that do not know the call. It holds for this thread.
+        let denied = std::thread::spawn(move || {
+            crate::system::deny(libc::SYS_epoll_pwait2 as u32).unwrap();
+            let mut epoll = Epoll::new().unwrap();
+            for _ in 0..2 {
+                let (events, time) = waited(&mut epoll, wait);
+                assert!(!epoll.has_nanoseconds && events == 0 && time >= wait, "{time:?}");
+            }
+        });
+        denied.join().unwrap();
+    }
+
+    #[test]
+    fn every_write_to_an_event_that_nobody_reads_is_an_edge() {
+        let mut epoll = Epoll::new().unwrap();
+        let bell = sys::eventfd().unwrap();
+        epoll.add(bell.as_raw_fd(), EDGE, 7).unwrap();
+        for _ in 0..3 {
+            for _ in 0..2 {
+                sys::write(bell.as_fd(), &1u64.to_ne_bytes()).unwrap();
+            }
+            assert_eq!(waited(&mut epoll, Duration::from_secs(10)).0, 1);
+            assert_eq!(waited(&mut epoll, Duration::ZERO).0, 0, "it was told once");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_known_already_gets_its_new_word() {
+        let mut epoll = Epoll::new().unwrap();
+        let bell = sys::eventfd().unwrap();
+        epoll.add(bell.as_raw_fd(), EDGE, 7).unwrap();
+        epoll.add(bell.as_raw_fd(), EDGE, 8).unwrap();
+        sys::write(bell.as_fd(), &1u64.to_ne_bytes()).unwrap();
+        let mut events = Vec::with_capacity(EPOLL_EVENTS);
+        epoll.wait(&mut events, Duration::from_secs(10)).unwrap();
+        assert_eq!(events.iter().map(|event| event.u64).collect::<Vec<_>>(), [8]);
+    }
+}

@@ -108,6 +108,31 @@ mod tests {
     }
 
     #[test]
+    fn without_a_ring_and_without_openat2_nothing_starts() {
+        let denied = std::thread::spawn(|| {
+            crate::system::deny_io_uring().unwrap();
+            crate::system::deny(libc::SYS_openat2 as u32).unwrap();
+            let error = open(KernelChoice::Auto).err().unwrap().to_string();
+            assert!(error.contains("openat2(2)") && error.contains("seccomp"), "{error}");
+        });
+        denied.join().unwrap();
+    }
+
+    #[test]
+    fn where_splice_is_denied_batches_are_copied() {
+        let denied = std::thread::spawn(|| {
+            crate::system::deny(libc::SYS_vmsplice as u32).unwrap();
+            for wanted in [KernelChoice::IoUring, KernelChoice::Epoll] {
+                let (kernel, _) = open(wanted).unwrap();
+                let plan = kernel.plan();
+                assert_eq!(plan.verb, crate::Verb::Copy);
+                assert!(plan.reason.contains("vmsplice(2)"), "{plan:?}");
+            }
+        });
+        denied.join().unwrap();
+    }
+
+    #[test]
     fn a_verb_that_cannot_be_had_is_no_reason_for_another_kernel() {
         let options = KernelOptions {
             pipe_bytes: 4_096,
