@@ -29,6 +29,8 @@ enum Manners {
     Stops,
     /// Blocks that do not exist are answered with zeros.
     ServesAll,
+    /// The same of one kind alone, which is not among the first that are tried.
+    ServesSome,
     /// The handshake says whatever torrent was asked for.
     Echoes,
     /// Unaligned blocks are those at the place before.
@@ -189,7 +191,12 @@ impl Stub {
         let end = start + u64::from(length);
         let fits = u64::from(begin) + u64::from(length) <= PIECE as u64
             && end <= self.content.len() as u64;
-        if !(fits && length > 0) && self.manners != Manners::ServesAll {
+        let serves = match self.manners {
+            Manners::ServesAll => true,
+            Manners::ServesSome => begin == PIECE as u32 - 1,
+            _ => false,
+        };
+        if !(serves || fits && length > 0) {
             // BEP 6: a reject.
             return peer.write_all(&[&[0, 0, 0, 13, 16], &message[1..]].concat());
         }
@@ -266,6 +273,7 @@ fn a_seeder_that_stops_serving_fails_the_case_that_stopped_it_and_the_newcomer()
 #[test]
 fn blocks_that_do_not_exist_are_caught() {
     assert_fails(Manners::ServesAll, "requests-out-of-range", "answered with a block");
+    assert_fails(Manners::ServesSome, "requests-out-of-range", "begin 65535 length 2: it was");
     assert_fails(Manners::ServesAll, "requests-empty", "answered with a block");
     assert_fails(Manners::ServesAll, "requests-too-long", "answered with a block");
 }

@@ -142,8 +142,11 @@ fn each(
     let deadline = ground.after(LISTENED);
     let mut told = Told::default();
     let mut held = Vec::new();
-    for (name, start, mut peer) in peers {
+    let heard = side_by_side(peers, |(name, start, mut peer): (_, _, Peer)| {
         let heard = peer.hear(deadline);
+        (name, start, peer, heard)
+    });
+    for (name, start, peer, heard) in heard {
         if let Some(why) = heard.frames.iter().find_map(forbidden) {
             return Err(format!("{name}: {why}"));
         }
@@ -152,6 +155,16 @@ fn each(
         held.push(peer);
     }
     Ok(Stand { saw: told.words(), held })
+}
+
+/// Does something with each at the same time, so that none is heard late.
+fn side_by_side<T: Send, R: Send>(all: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = all.into_iter().map(|one| scope.spawn(move || work(one))).collect();
+        // Nothing here panics; if it did, its peer would not be told of.
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    })
 }
 
 /// What targets did, the same together.

@@ -24,6 +24,12 @@ pub const TRIED_ALONE_UNTIL: Duration = Duration::from_secs(75);
 /// How long a hostile peer listens for what the target does.
 pub const LISTENED: Duration = Duration::from_millis(1500);
 
+/// The shortest wait for bytes: sockets know none of no time.
+pub const LEAST_WAIT: Duration = Duration::from_millis(1);
+
+/// How long after its deadline a peer may still read what has come.
+pub const LATE_MAX: Duration = Duration::from_secs(2);
+
 /// How long a hostile peer tries to write on when nothing is taken.
 pub const PUSHED_FOR: Duration = Duration::from_secs(2);
 

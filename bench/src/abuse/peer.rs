@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringseed_meta::Instant;
 
-use super::limits::FRAME_BYTES_MAX;
+use super::limits::{FRAME_BYTES_MAX, LATE_MAX, LEAST_WAIT};
 use crate::clock::Clock;
 
 pub(super) const CHOKE: u8 = 0;
@@ -148,8 +148,10 @@ impl Peer {
     }
 
     fn fill(&mut self, deadline: Instant) -> Result<(), End> {
-        let left = deadline.since(self.clock.now());
-        if left.is_zero() || self.stream.set_read_timeout(Some(left)).is_err() {
+        let now = self.clock.now();
+        // What has come by the deadline is read even when we come late, but not for ever.
+        let left = deadline.since(now).max(LEAST_WAIT);
+        if now > deadline.after(LATE_MAX) || self.stream.set_read_timeout(Some(left)).is_err() {
             return Err(End::Silence);
         }
         let mut some = [0; 64 << 10];

@@ -1,6 +1,6 @@
 //! Before and instead of a handshake.
 
-use super::{Stand, Told, Verdict, each, no_block, numbered};
+use super::{Stand, Told, Verdict, each, no_block, numbered, side_by_side};
 use crate::abuse::ground::{FAST, Ground, noise as random_bytes};
 use crate::abuse::limits::{DRIP_EVERY, DRIPPED_FOR, LISTENED};
 use crate::abuse::peer::{End, Peer};
@@ -58,13 +58,17 @@ fn strangers(ground: &Ground<'_>, openings: &[Vec<u8>]) -> Verdict {
     }
     let deadline = ground.after(LISTENED);
     let (mut told, mut held) = (Told::default(), Vec::new());
-    for (mut peer, start) in peers {
-        match peer.take(68, deadline) {
+    let heard = side_by_side(peers, |(mut peer, start): (Peer, _)| {
+        let answer = peer.take(68, deadline);
+        (peer, ground.clock.now().since(start).as_millis() as u64, answer)
+    });
+    for (peer, took, answer) in heard {
+        match answer {
             Ok(answer) if answer.get(28..48) == Some(&ground.seeder.info_hash.0) => {
                 return Err("it takes a stranger's bytes for a handshake".into());
             }
             Ok(_) => told.add("answered in bytes of its own".into(), None),
-            Err(end) => add(ground, &mut told, end, start),
+            Err(end) => told.add(end.words().into(), end.is_over().then_some(took)),
         }
         held.push(peer);
     }
