@@ -64,6 +64,13 @@ pub(super) fn parameters(load: &LoadResult) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
+/// Mode and parameters: `flood: connections 100`, or the mode alone.
+pub(super) fn asked(load: &LoadResult) -> String {
+    let parameters = parameters(load);
+    let separator = if parameters.is_empty() { "" } else { ": " };
+    format!("{}{separator}{parameters}", load.mode)
+}
+
 /// None for what says no; nothing for what says yes.
 fn value_text(value: &Value) -> Option<String> {
     match value {
@@ -182,6 +189,9 @@ mod tests {
         let wanted =
             "connections 1,000, hashed, kinds a b, order random, rate 65,001/s, scrapes 0.100";
         assert_eq!(parameters(&load), wanted);
+        assert_eq!(asked(&load), format!("flood: {wanted}"));
+        load.parameters = serde_json::from_value(serde_json::json!({ "only": [] })).unwrap();
+        assert_eq!(asked(&load), "flood");
     }
 
     #[test]

@@ -60,11 +60,7 @@ fn rows_of(phase: &PhaseResult) -> Vec<Row> {
 fn load_rows(phase: &PhaseResult, load: &LoadResult, rows: &mut Vec<Row>) {
     let mut row = |label: &str, text: String| rows.push((label.to_owned(), text));
     let counts = &load.counts;
-    let mut asked = load.mode.clone();
-    if !load.parameters.is_empty() {
-        asked += &format!(": {}", derived::parameters(load));
-    }
-    row(&load.name, asked);
+    row(&load.name, derived::asked(load));
     let answers = derived::answers_per_s(phase, load).unwrap_or(0.0);
     if let Some(rate) = derived::gb_per_s(phase, load) {
         let (rate, bits) = (units::number(rate), units::number(rate * 8.0));

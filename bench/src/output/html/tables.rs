@@ -116,11 +116,7 @@ pub(super) fn summary(body: &mut Markup, results: &Results, links: bool) {
 }
 
 fn summary_row(body: &mut Markup, phase: &PhaseResult, load: &LoadResult) {
-    body.within("<small>", &load.mode, "");
-    if !load.parameters.is_empty() {
-        body.raw(": ").text(derived::parameters(load));
-    }
-    body.raw("</small></td>");
+    body.within("<small>", derived::asked(load), "</small></td>");
     let rate = |rate: Option<f64>| or_none(rate.map(units::number));
     body.within("<td>", rate(derived::gb_per_s(phase, load)), "</td>");
     body.within("<td>", rate(derived::answers_per_s(phase, load)), "</td>");
