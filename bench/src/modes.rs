@@ -77,7 +77,7 @@ pub struct Flood {
     /// Requests that each keeps outstanding
     #[arg(long, value_name = "N", default_value_t = Flood::default().depth, allow_negative_numbers = true)]
     depth: i64,
-    /// Order in which pieces are asked for: sequential, random, or hot-set[:R:P] (R of 100 requests
+    /// Order in which pieces are asked for: sequential, random, or hot-set:R:P (R of 100 requests
     /// go to P of 100 pieces)
     #[arg(long, value_name = "ORDER", default_value_t = Flood::default().order)]
     #[serde(deserialize_with = "from_text")]
@@ -109,7 +109,7 @@ pub struct Latency {
     /// Requests a second, or a share of the most that a flood has reached, such as 50%
     #[arg(long, value_name = "N|N%", default_value = "1000", allow_negative_numbers = true)]
     pub rate: AskedRate,
-    /// Order in which pieces are asked for: sequential, random, or hot-set[:R:P] (R of 100 requests
+    /// Order in which pieces are asked for: sequential, random, or hot-set:R:P (R of 100 requests
     /// go to P of 100 pieces)
     #[arg(long, value_name = "ORDER", default_value_t = Latency::default().order)]
     #[serde(deserialize_with = "from_text")]
