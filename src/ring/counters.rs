@@ -3,15 +3,15 @@
 /// Counted since the kernel was made; each names its unit.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counters {
-    /// io_uring_enter(2) calls.
+    /// io_uring_enter(2) or epoll_wait(2) calls.
     pub enters: u64,
-    /// Completions taken from the ring.
+    /// Events taken from the engine.
     pub completions: u64,
     /// Completions of ops that were gone: always 0, or the op table is wrong.
     pub stale_completions: u64,
     /// Pushes refused because the op table was full.
     pub ops_refused: u64,
-    /// Receives that found no provided buffer (ENOBUFS).
+    /// Receives that found no buffer (ENOBUFS).
     pub buffers_short: u64,
     /// Batches sent, whole or in part, by any verb.
     pub batches: u64,
@@ -23,7 +23,8 @@ pub struct Counters {
     pub socket_splices: u64,
     /// Files that turned out not to splice (each counted once).
     pub splice_refusals: u64,
-    /// Reads of the copying verb that went to the ring since the page cache had not all.
+    /// Reads of the copying verb that went to the ring, or to a thread, since the page cache had not
+    /// all.
     pub scratch_reads: u64,
     /// Batches that waited for scratch memory.
     pub scratch_waits: u64,

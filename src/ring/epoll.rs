@@ -131,14 +131,7 @@ impl EpollEngine {
             }
         }
         let (file, into) = (Arc::clone(file), Pointer(into.cast_const()));
-        self.hand_over(Job { name, call: Call::Read { file, into, length, offset } });
-    }
-
-    fn hand_over(&mut self, job: Job) {
-        let name = job.name;
-        if let Err(errno) = self.threads.push(job) {
-            self.end(name, -errno);
-        }
+        self.threads.push(Job { name, call: Call::Read { file, into, length, offset } });
     }
 
     /// Looks at a descriptor that stood in line. Polls that are over go to `done`; of the rest it does
@@ -265,7 +258,7 @@ impl Engine for EpollEngine {
             Work::Connect(fd, to) => self.start_connect(fd, name, to),
             Work::Open(root, path, how) => {
                 let (path, how) = (Pointer(path.as_ptr()), Pointer(how));
-                self.hand_over(Job { name, call: Call::Open { root, path, how } });
+                self.threads.push(Job { name, call: Call::Open { root, path, how } });
             }
             Work::Read { file, into, length, offset } => {
                 // SAFETY: by this function's own contract.
@@ -276,7 +269,7 @@ impl Engine for EpollEngine {
 
     fn read_ahead(&mut self, name: u64, file: &Arc<OwnedFd>, run: Run) -> Option<Result<(), i32>> {
         let (file, offset, length) = (Arc::clone(file), run.offset, run.length);
-        self.hand_over(Job { name, call: Call::ReadAhead { file, offset, length } });
+        self.threads.push(Job { name, call: Call::ReadAhead { file, offset, length } });
         None
     }
 

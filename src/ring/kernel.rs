@@ -18,8 +18,9 @@ pub enum Wait {
 #[error("{0}")]
 pub struct KernelError(pub String);
 
-/// What one pinned thread asks of the system: [`io_uring`](crate) in production, a seeded
-/// simulation in tests. The same contract tests run against each.
+/// What one pinned thread asks of the system: by [`io_uring`](crate::UringKernel) in production, by
+/// [`epoll`](crate::EpollKernel) where that is denied, and of a seeded simulation in tests. The same
+/// contract tests run against each.
 ///
 /// # Contract
 /// * Every pushed op is finished by exactly one completion without `more`; `more` ones may come

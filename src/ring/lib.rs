@@ -35,8 +35,6 @@ pub use batch::{Batch, Part};
 pub use buffers::{BufferPool, RecvBuffer};
 pub use counters::Counters;
 pub use kernel::{Kernel, KernelError, Wait};
-/// The same, by the name it had when there was one kernel.
-pub use native::KernelOptions as UringOptions;
 pub use native::{AnyKernel, EpollKernel, KernelOptions, NativeKernel, UringKernel};
 pub use op::{
     Completion, Directory, Failure, File, FileStat, Op, OpId, Outcome, Residency, Run, Socket,

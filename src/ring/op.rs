@@ -100,7 +100,7 @@ pub enum Verb {
     /// Page references through the worker's pipe: vmsplice, splice, splice. The caller has seen
     /// that the runs are resident, or the worker waits for the disk.
     Splice,
-    /// READ into scratch memory on the ring, then send: waits for a disk without blocking.
+    /// READ into scratch memory on the ring (or a thread), then send: waits for a disk without blocking.
     Copy,
 }
 

@@ -113,6 +113,19 @@ fn denied(call: &str, errno: i32, seccomp: bool) -> String {
     format!("{call}(2) is denied ({}), {by}", text(errno))
 }
 
+/// As system administrators know it.
+fn name_of(errno: i32) -> String {
+    match errno {
+        libc::EPERM => "EPERM".to_owned(),
+        libc::EACCES => "EACCES".to_owned(),
+        libc::ENOSYS => "ENOSYS".to_owned(),
+        libc::EINVAL => "EINVAL".to_owned(),
+        libc::ENOMEM => "ENOMEM".to_owned(),
+        libc::EMFILE => "EMFILE".to_owned(),
+        _ => format!("errno {errno} ({})", text(errno)),
+    }
+}
+
 fn text(errno: i32) -> String {
     std::io::Error::from_raw_os_error(errno).to_string()
 }

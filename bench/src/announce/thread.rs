@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ringseed_meta::Instant;
-use ringseed_ring::{Kernel, UringKernel, UringOptions, Wait};
+use ringseed_ring::{Kernel, KernelOptions, UringKernel, Wait};
 
 use super::limits::{
     ANSWER_WITHIN, ASKS_A_TURN, CATCH_UP, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, RETRY_AFTER,
@@ -24,12 +24,12 @@ use crate::plan::Transport;
 
 /// Runs a part to its end.
 pub(super) fn run(context: &Context, whom: &Announcers, part: &Part) -> anyhow::Result<()> {
-    let mut kernel = UringKernel::new(&UringOptions {
+    let mut kernel = UringKernel::new(&KernelOptions {
         pipe_bytes: 0,
         scratch_count: 1,
         receive_buffers: RECEIVE_BUFFERS,
         receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
-        ..UringOptions::default()
+        ..KernelOptions::default()
     })?;
     let side = match part.transport {
         Transport::Udp => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringseed_meta::{InfoHash, Instant};
 use ringseed_ring::{
-    Completion, Failure, Kernel, Op, Outcome, Socket, Token, UringKernel, UringOptions, Wait,
+    Completion, Failure, Kernel, KernelOptions, Op, Outcome, Socket, Token, UringKernel, Wait,
 };
 use socket2::SockRef;
 
@@ -76,14 +76,14 @@ impl Pool {
     ) -> Result<Pool, EngineError> {
         // As large as the connections need; nothing is spliced, nor received into provided buffers.
         let ops_max = (connections * OPS_A_CONNECTION).next_power_of_two();
-        let options = UringOptions {
+        let options = KernelOptions {
             sq_entries: ops_max.min(ringseed_ring::limits::SQ_ENTRIES),
             cq_entries: 2 * ops_max,
             ops_max,
             pipe_bytes: 0,
             scratch_count: 1,
             receive_buffers: 1,
-            ..UringOptions::default()
+            ..KernelOptions::default()
         };
         Ok(Pool {
             kernel: UringKernel::new(&options)?,

@@ -50,7 +50,7 @@ impl Voice {
                 for tracker in trackers {
                     self.say(&format!("embedded tracker {tracker}"));
                 }
-                self.say(&format!("{kernel}: {kernel_reason}"));
+                self.say(&format!("{kernel}, since {kernel_reason}"));
                 self.say(&plan);
             }
             Event::Hashing { what, progress } => self.hashing(what, progress),

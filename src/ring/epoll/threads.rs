@@ -164,35 +164,34 @@ impl Threads {
         self.shared.bell.as_fd()
     }
 
-    /// Queues a job. An error: the system gives no thread, and there is none.
-    pub(super) fn push(&mut self, job: Job) -> Result<(), i32> {
+    /// Queues a job.
+    pub(super) fn push(&mut self, job: Job) {
         let mut queues = lock(&self.shared.queues);
         let name = job.name;
         if !queues.push(job) {
-            return Ok(());
+            return;
         }
         if queues.idle > 0 {
             self.shared.work.notify_one();
         }
         let queued = queues.asks.len() + queues.waits.len();
         if queues.idle >= queued || queues.threads == IO_THREADS {
-            return Ok(());
+            return;
         }
-        match start(&self.shared) {
-            Ok(()) => queues.threads += 1,
-            Err(errno) if queues.threads == 0 => {
-                remove(&mut queues, name);
-                return Err(errno);
-            }
-            // Those that are there get to it.
-            Err(_) => {}
+        if start(&self.shared).is_ok() {
+            queues.threads += 1;
+        } else if queues.threads == 0
+            && let Some(job) = remove(&mut queues, name)
+        {
+            // A limit of processes, and nobody to get to it later: better late than not at all.
+            drop(queues);
+            tell(&self.shared, vec![(name, job.run())]);
         }
-        Ok(())
     }
 
     /// Takes a job back that no thread has begun. `false`: it is done, or being done.
     pub(super) fn cancel(&mut self, name: u64) -> bool {
-        remove(&mut lock(&self.shared.queues), name)
+        remove(&mut lock(&self.shared.queues), name).is_some()
     }
 
     /// Appends the last events of what is done.
@@ -204,14 +203,11 @@ impl Threads {
     }
 }
 
-fn remove(queues: &mut Queues, name: u64) -> bool {
-    for queue in [&mut queues.asks, &mut queues.waits] {
-        if let Some(at) = queue.iter().position(|job| job.name == name) {
-            queue.remove(at);
-            return true;
-        }
-    }
-    false
+fn remove(queues: &mut Queues, name: u64) -> Option<Job> {
+    [&mut queues.asks, &mut queues.waits].into_iter().find_map(|queue| {
+        let at = queue.iter().position(|job| job.name == name)?;
+        queue.remove(at)
+    })
 }
 
 impl Drop for Threads {
@@ -222,14 +218,13 @@ impl Drop for Threads {
 }
 
 /// One more thread. It stays on the core of the worker that starts it.
-fn start(shared: &Arc<Shared>) -> Result<(), i32> {
+fn start(shared: &Arc<Shared>) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     std::thread::Builder::new()
         .name("disk".to_owned())
         .stack_size(crate::limits::IO_THREAD_STACK_BYTES)
         .spawn(move || run(&shared))
         .map(drop)
-        .map_err(|error| error.raw_os_error().unwrap_or(libc::EAGAIN))
 }
 
 /// A thread: job after job, until there was none for a while.
@@ -400,7 +395,7 @@ mod tests {
         let mut threads = Threads::new().unwrap();
         let count = IO_THREADS as u64;
         for name in 0..count + 2 {
-            threads.push(fifo.job(name)).unwrap();
+            threads.push(fifo.job(name));
         }
         let begun = |threads: &Threads| lock(&threads.shared.queues).asks.len() == 2;
         while !begun(&threads) {
@@ -424,7 +419,7 @@ mod tests {
     #[test]
     fn threads_end_with_their_engine() {
         let mut threads = Threads::new().unwrap();
-        threads.push(ask(&file(), 1)).unwrap();
+        threads.push(ask(&file(), 1));
         assert_eq!(results(&mut threads, 1).len(), 1);
         let shared = Arc::clone(&threads.shared);
         drop(threads);

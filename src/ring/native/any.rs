@@ -32,7 +32,8 @@ impl AnyKernel {
                     return Ok((AnyKernel::Uring(Box::new(kernel)), plan));
                 }
                 Err(error) if wanted == KernelChoice::Auto => {
-                    plan = KernelPlan { kernel: KernelKind::Epoll, reason: error.to_string() };
+                    let reason = format!("a ring of full size failed: {error}");
+                    plan = KernelPlan { kernel: KernelKind::Epoll, reason };
                 }
                 Err(error) => return Err(error),
             }

@@ -1,6 +1,6 @@
 //! Which kernel is used, and why.
 
-use super::{Probe, StartError, cause, text};
+use super::{Probe, StartError, cause, name_of};
 
 /// `--kernel`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -64,11 +64,11 @@ impl KernelKind {
 pub fn kernel_plan(wanted: KernelChoice, probe: &Probe) -> Result<KernelPlan, StartError> {
     let (major, minor) = probe.kernel;
     let no_ring = match (wanted, probe.io_uring) {
-        (KernelChoice::Epoll, _) => "--kernel epoll".to_owned(),
+        (KernelChoice::Epoll, _) => "--kernel epoll asks for it".to_owned(),
         (_, Ok(rung)) => {
             let reason = match rung {
                 RingRung::WithoutIndexArray => {
-                    format!("all of it that is used is in Linux {major}.{minor}")
+                    format!("Linux {major}.{minor} has all of it that is used")
                 }
                 RingRung::Least => {
                     format!(
@@ -84,7 +84,7 @@ pub fn kernel_plan(wanted: KernelChoice, probe: &Probe) -> Result<KernelPlan, St
         }
         (KernelChoice::Auto, Err(errno)) => {
             let (cause, _) = cause(errno, &probe.host());
-            format!("io_uring cannot be set up ({}: {cause})", text(errno))
+            format!("io_uring_setup(2) fails with {}: {cause}", name_of(errno))
         }
     };
     let (call, errno) = match (probe.epoll, probe.openat2) {
@@ -96,9 +96,9 @@ pub fn kernel_plan(wanted: KernelChoice, probe: &Probe) -> Result<KernelPlan, St
         (_, Err(errno)) => ("openat2(2)", errno),
     };
     Err(StartError(format!(
-        "no kernel interface can be used: {no_ring}, and epoll would need {call}, which fails \
-         ({}); allow either",
-        text(errno)
+        "no kernel interface can be used: {no_ring}, and epoll would need {call}, which fails with \
+         {}; allow either",
+        name_of(errno)
     )))
 }
 
