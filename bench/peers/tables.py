@@ -84,7 +84,8 @@ def report_of(facts: dict, runs: list) -> str:
         "".join(f"\n**{name} is missing**: {one_line(why)}\n" for name, why in facts["missing"].items()),
         "\n## GB/CPU-s over all cores, and ratios\n\n",
         table(facts, runs),
-        f"\n*ours : it* is {OURS} by that program, *it : floor* that program by the floor.\n\n",
+        f"\n*ours : it* is {OURS} by that program, *it : floor* that program by the floor. "
+        "A **?** marks runs in doubt, listed below: their ratios are worth nothing.\n\n",
         METHOD,
     ]
     remarks = [f"- {line_of(run)}\n" for run in runs if "error" in run or doubts(run)]
@@ -119,8 +120,9 @@ def cells(runs: list, name: str, costs: dict) -> list:
         return [f"failed: {one_line(why)[:120]}"] + [""] * (len(COLUMNS) - 3)
     one = lambda key: median(runs, name, key)  # noqa: E731
     failed = sum("error" in run for run in runs if run["seeder"] == name)
+    doubted = any(doubts(run) for run in runs if run["seeder"] == name and "error" not in run)
     return [
-        figure(own) + (f" ({failed} failed)" if failed else ""),
+        figure(own) + (" ?" if doubted else "") + (f" ({failed} failed)" if failed else ""),
         figure(one("gb_per_target_cpu_s")),
         spread(values(runs, name, "gb_per_cpu_s")),
         ratio(costs.get(OURS), own),
