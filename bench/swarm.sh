@@ -225,15 +225,15 @@ wait_for() {
     local what=$1 process=$2 log=$3 deadline=$((SECONDS + START_S))
     shift 3
     until "$@"; do
-        kill -0 "$process" 2>/dev/null || fail "$what ended at its start: $(tail -n 3 "$log")"
-        ((SECONDS < deadline)) || fail "$what did not serve within $START_S s: $(tail -n 3 "$log")"
+        kill -0 "$process" 2>/dev/null || fail "$what ended at its start: $(tail -n 3 "$log" 2>&1)"
+        ((SECONDS < deadline)) || fail "$what did not serve within $START_S s: $(tail -n 3 "$log" 2>&1)"
         sleep 0.1
     done
 }
 
 start_tracker() {
     start "$out/tracker.log" "${on_seeder_core[@]}" "$programs/ringseed-tracker" --http "$address:0" --udp "$address:0"
-    wait_for "the tracker" "$!" "$out/tracker.log" grep -q announce "$out/tracker.log"
+    wait_for "the tracker" "$!" "$out/tracker.log" grep -qs announce "$out/tracker.log"
     http=$(grep -o 'http://[^ ]*' "$out/tracker.log" | head -n 1)
     udp=$(sed -n 's|.*udp://\([^/]*\)/.*|\1|p' "$out/tracker.log" | head -n 1)
 }
@@ -243,7 +243,7 @@ start_ringseed() {
         --listen "$address:0" --cores 1 --slots 0 --connections-per-address 0 --tracker "$http" \
         --state-dir "$scratch/state" --json
     pid=$!
-    wait_for "the seeder" "$pid" "$out/seeder.log" grep -q '"event":"ready"' "$out/seeder.log"
+    wait_for "the seeder" "$pid" "$out/seeder.log" grep -qs '"event":"ready"' "$out/seeder.log"
     target=$(sed -n '/"event":"ready"/s/.*"listen":\["\([^"]*\)".*/\1/p' "$out/seeder.log")
 }
 
