@@ -417,6 +417,22 @@ mod tests {
     }
 
     #[test]
+    fn where_no_thread_is_to_be_had_the_caller_does_it() {
+        // The filter holds for the thread that asks for it.
+        let limited = std::thread::spawn(|| {
+            crate::system::deny(libc::SYS_clone3 as u32).unwrap();
+            crate::system::deny(libc::SYS_clone as u32).unwrap();
+            let mut threads = Threads::new().unwrap();
+            for name in [1, 2] {
+                threads.push(ask(&file(), name));
+                assert_eq!(lock(&threads.shared.queues).threads, 0);
+                assert_eq!(results(&mut threads, 1), [(name, 0)]);
+            }
+        });
+        limited.join().unwrap();
+    }
+
+    #[test]
     fn threads_end_with_their_engine() {
         let mut threads = Threads::new().unwrap();
         threads.push(ask(&file(), 1));
