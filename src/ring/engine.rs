@@ -40,6 +40,15 @@ pub enum Event {
     Of { name: u64, result: i32, buffer: Option<RecvBuffer>, more: bool },
 }
 
+/// What is known of a run that is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Known {
+    /// Pages of it are missing.
+    Missing,
+    /// The system does not say, so runs that are there are asked for too.
+    Nothing,
+}
+
 /// See the head of this file.
 pub trait Engine: Sized {
     /// Sets it up, on the thread that uses it.
@@ -54,7 +63,13 @@ pub trait Engine: Sized {
 
     /// Calls readahead(2) for a run, which may wait when its device has no tag left. `None`: on a
     /// thread of the engine's, and an event follows.
-    fn read_ahead(&mut self, name: u64, file: &Arc<OwnedFd>, run: Run) -> Option<Result<(), i32>>;
+    fn read_ahead(
+        &mut self,
+        name: u64,
+        file: &Arc<OwnedFd>,
+        run: Run,
+        known: Known,
+    ) -> Option<Result<(), i32>>;
 
     /// Asks for the end of a piece of work (on the socket `of`, if it is on one). Its last event
     /// says ECANCELED unless it was quicker.

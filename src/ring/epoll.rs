@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::{ADDRESS_BYTES, RawAddress};
-use crate::engine::{Engine, Event, Work};
+use crate::engine::{Engine, Event, Known, Work};
 use crate::limits::{EPOLL_EVENTS, PAGE_BYTES};
 use crate::native::KernelOptions;
 use crate::plan::{StartError, explain_epoll};
-use crate::{BufferPool, KernelError, RecvBuffer, Run, Waker, sys};
+use crate::{BufferPool, KernelError, RecvBuffer, Run, Waker, files, sys};
 
 use calls::Epoll;
 use threads::{Call, Job, Pointer, Threads};
@@ -267,7 +267,17 @@ impl Engine for EpollEngine {
         }
     }
 
-    fn read_ahead(&mut self, name: u64, file: &Arc<OwnedFd>, run: Run) -> Option<Result<(), i32>> {
+    fn read_ahead(
+        &mut self,
+        name: u64,
+        file: &Arc<OwnedFd>,
+        run: Run,
+        known: Known,
+    ) -> Option<Result<(), i32>> {
+        if known == Known::Nothing && calls::seems_cached(file.as_fd(), run) {
+            // What is there needs no disk; should a page between be missing, it is asked for.
+            return Some(files::read_ahead(file.as_fd(), run.offset, run.length));
+        }
         let (file, offset, length) = (Arc::clone(file), run.offset, run.length);
         self.threads.push(Job { name, call: Call::ReadAhead { file, offset, length } });
         None
@@ -377,4 +387,43 @@ pub(crate) fn try_open() -> Result<(), i32> {
     let opened = unsafe { calls::open(root.as_raw_fd(), c".".as_ptr(), &how) }?;
     drop(sys::own(opened));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{File, system};
+
+    #[test]
+    fn a_run_that_is_there_is_asked_for_without_a_thread() {
+        let length = 40 * PAGE_BYTES;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![1; length]).unwrap();
+        let opened = Arc::new(OwnedFd::from(std::fs::File::open(file.path()).unwrap()));
+        sys::advise(opened.as_fd(), libc::POSIX_FADV_RANDOM).unwrap();
+        let name = File { index: 0, generation: 1 };
+        let run = Run { file: name, offset: 5, length: length as u32 - 5 };
+        let mut engine = EpollEngine::new(&KernelOptions::default()).unwrap();
+        assert_eq!(engine.read_ahead(1, &opened, run, Known::Nothing), Some(Ok(())));
+        // What is known to be missing is not looked for.
+        assert_eq!(engine.read_ahead(2, &opened, run, Known::Missing), None);
+        system::drop_from_page_cache(file.path()).unwrap();
+        assert_eq!(engine.read_ahead(3, &opened, run, Known::Nothing), None);
+        let mut done = Vec::new();
+        for _ in 0..100 {
+            engine.enter(Some(Duration::from_millis(100))).unwrap();
+            while let Some(Event::Of { name, result, more: false, .. }) = engine.next() {
+                done.push((name, result));
+            }
+            if done.len() == 2 {
+                break;
+            }
+        }
+        done.sort_unstable();
+        assert_eq!(done, [(2, 0), (3, 0)]);
+        let (cached, pages) = system::cached_pages(file.path()).unwrap();
+        assert_eq!(cached, pages);
+    }
 }

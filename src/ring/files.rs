@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use crate::engine::Known;
 use crate::limits::{PAGE_BYTES, READ_AHEAD_STEP_BYTES};
 use crate::sys::{self, Errno};
 use crate::{Failure, FileStat, Residency, Run};
@@ -46,6 +47,11 @@ impl OpenFile {
     /// For work that may outlast the file's place in the table.
     pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.fd)
+    }
+
+    /// What its residency says of a run that is asked for.
+    pub(crate) fn known(&self) -> Known {
+        if self.residency_unknown.get() { Known::Nothing } else { Known::Missing }
     }
 
     /// splice(2) said EINVAL before: the filesystem cannot.

@@ -86,6 +86,9 @@ pub const IO_THREAD_STACK_BYTES: usize = 128 << 10;
 /// of the first are seldom the last to come.
 pub const TOUCHES_AT_ONCE: usize = 32;
 
+/// Bytes from one look to the next where the system does not say what is cached: a block.
+pub const CACHED_LOOK_BYTES: u64 = 16 << 10;
+
 /// Bytes from one such read to the next of the same fetch.
 pub const TOUCHES_REACH_BYTES: u64 = 128 << 10;
 

@@ -85,6 +85,9 @@ pub fn verb_plan(wanted: ZeroCopy, probe: &Probe) -> Result<VerbPlan, StartError
         (_, None) => {
             let asks = match probe.cachestat {
                 Ok(()) => "cachestat tells what is cached",
+                Err(libc::EPERM | libc::EACCES) => {
+                    "cachestat is denied: blocks are fetched before they are sent"
+                }
                 Err(_) => "no cachestat (Linux 6.5): blocks are fetched before they are sent",
             };
             let reason = format!(
@@ -258,6 +261,9 @@ mod tests {
         let plan = auto(&Probe { cachestat: Err(libc::ENOSYS), ..all() });
         assert_eq!(plan.verb, Verb::Splice);
         assert!(plan.reason.contains("no cachestat"), "{plan:?}");
+        let plan = auto(&Probe { cachestat: Err(libc::EPERM), ..all() });
+        assert_eq!(plan.verb, Verb::Splice);
+        assert!(plan.reason.contains("cachestat is denied"), "{plan:?}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use io_uring::{cqueue, opcode, squeue, types};
 
 use crate::address::{ADDRESS_BYTES, RawAddress};
-use crate::engine::{Engine, Event, Work};
+use crate::engine::{Engine, Event, Known, Work};
 use crate::memory::Mapping;
 use crate::native::KernelOptions;
 use crate::plan::StartError;
@@ -124,7 +124,13 @@ impl Engine for UringEngine {
         unsafe { self.ring.push(entry.user_data(name)) };
     }
 
-    fn read_ahead(&mut self, _: u64, file: &Arc<OwnedFd>, run: Run) -> Option<Result<(), i32>> {
+    fn read_ahead(
+        &mut self,
+        _: u64,
+        file: &Arc<OwnedFd>,
+        run: Run,
+        _: Known,
+    ) -> Option<Result<(), i32>> {
         Some(files::read_ahead(file.as_fd(), run.offset, run.length))
     }
 

@@ -3,8 +3,9 @@
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use crate::Run;
 use crate::address::{ADDRESS_BYTES, RawAddress};
-use crate::limits::EPOLL_EVENTS;
+use crate::limits::{CACHED_LOOK_BYTES, EPOLL_EVENTS};
 use crate::sys::{Errno, errno, own};
 
 fn check(result: isize) -> Result<usize, Errno> {
@@ -159,6 +160,23 @@ pub(super) unsafe fn read_cached(
     let iov = libc::iovec { iov_base: into.cast(), iov_len: length as usize };
     // SAFETY: the caller vouches for the memory that the iovec names.
     check(unsafe { libc::preadv2(file.as_raw_fd(), &iov, 1, offset as i64, libc::RWF_NOWAIT) })
+}
+
+/// Whether bytes here and there of a run can be had without waiting. It says nothing of the pages
+/// between, and stops at the first that is not there.
+pub(super) fn seems_cached(file: BorrowedFd<'_>, run: Run) -> bool {
+    let end = run.offset + u64::from(run.length);
+    let mut at = run.offset;
+    while at < end {
+        let mut byte = 0u8;
+        let last = (at + CACHED_LOOK_BYTES).min(end) - 1;
+        // SAFETY: a byte is read into a byte.
+        if !matches!(unsafe { read_cached(file, &mut byte, 1, last) }, Ok(1)) {
+            return false;
+        }
+        at = last + 1;
+    }
+    true
 }
 
 /// pread(2): waits.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::address::RawAddress;
-use crate::engine::{Engine, Work};
+use crate::engine::{Engine, Known, Work};
 use crate::files::OpenFile;
 use crate::limits::DISCARD_STEP_BYTES;
 use crate::{Completion, Directory, Failure, File, OpId, Outcome, Run, Socket, Token, sys};
@@ -39,6 +39,7 @@ pub(super) enum Task {
     ReadAhead {
         file: Arc<OwnedFd>,
         run: Run,
+        known: Known,
     },
     ReadByte {
         file: Arc<OwnedFd>,
@@ -90,8 +91,8 @@ impl<E: Engine> NativeKernel<E> {
 
     /// [`crate::Op::ReadAhead`].
     pub(super) fn push_read_ahead(&mut self, run: Run, token: Token) -> OpId {
-        match self.file(run.file).map(OpenFile::descriptor) {
-            Ok(file) => self.push_free(Task::ReadAhead { file, run }, token),
+        match self.file(run.file).map(|file| (file.descriptor(), file.known())) {
+            Ok((file, known)) => self.push_free(Task::ReadAhead { file, run, known }, token),
             Err(failure) => self.done_now(token, Outcome::Failed(failure)),
         }
     }
@@ -194,8 +195,8 @@ impl<E: Engine> NativeKernel<E> {
                 let root = opening.root.descriptor().map_or(-1, |root| root.as_raw_fd());
                 Work::Open(root, &opening.path, &opening.how)
             }
-            Task::ReadAhead { file, run } => {
-                match self.engine.read_ahead(name_of(op, 0), file, *run) {
+            Task::ReadAhead { file, run, known } => {
+                match self.engine.read_ahead(name_of(op, 0), file, *run, *known) {
                     None => self.count_under_way(op),
                     Some(Ok(())) => self.finish(op, Outcome::Done),
                     Some(Err(errno)) => {
