@@ -184,6 +184,23 @@ raise_limits() {
         say "$(ulimit -n) open files at most: phases with 10,000 connections will fail; raise the limit (ulimit -Hn, LimitNOFILE=)"
 }
 
+# A cgroup for the seeder alone: the report then tells what the system keeps for it beside the page cache
+# (sockets, pipes). Where none can be made that figure is left out.
+make_cgroup() {
+    local parent
+    for parent in /sys/fs/cgroup /sys/fs/cgroup/memory; do
+        [[ -w $parent ]] || continue
+        grep -qw memory "$parent/cgroup.subtree_control" 2>/dev/null ||
+            [[ -e $parent/memory.usage_in_bytes ]] || continue
+        mkdir "$parent/ringseed-swarm-$$" 2>/dev/null || continue
+        cgroup=$parent/ringseed-swarm-$$
+        # shellcheck disable=SC2016 # expanded by that shell, which becomes the seeder
+        in_cgroup=(bash -c 'echo $$ >"$0/cgroup.procs"; exec "$@"' "$cgroup")
+        return
+    done
+}
+
+cgroup='' in_cgroup=()
 started=() # pids, in the order in which they were started
 
 # start LOG COMMAND...: in a session of its own, so that Ctrl-C reaches it through us alone; it ends
@@ -215,6 +232,7 @@ stop_all() {
     for link in /sys/class/net/"rs$$a"*; do
         [[ ! -e $link ]] || ip link delete "${link##*/}" 2>/dev/null || true
     done
+    [[ -z $cgroup ]] || rmdir "$cgroup" 2>/dev/null || true
     [[ -z ${scratch-} ]] || rm -rf "$scratch"
     # A line for each piece says nothing that the report needs.
     [[ ! -s $out/seeder.log ]] || sed -i '/"event":"hashing"/d' "$out/seeder.log"
@@ -239,7 +257,7 @@ start_tracker() {
 }
 
 start_ringseed() {
-    start "$out/seeder.log" "${on_seeder_core[@]}" "$programs/ringseed" seed "$torrent" --data "$(dirname "$data")" \
+    start "$out/seeder.log" "${in_cgroup[@]}" "${on_seeder_core[@]}" "$programs/ringseed" seed "$torrent" --data "$(dirname "$data")" \
         --listen "$address:0" --cores 1 --slots 0 --connections-per-address 0 --tracker "$http" \
         --state-dir "$scratch/state" --json
     pid=$!
@@ -268,7 +286,7 @@ start_other() {
         word=${word//\{folder\}/$(dirname "$data")}
         words+=("${word//\{session\}/$scratch/session}")
     done
-    start "$out/seeder.log" "${on_seeder_core[@]}" "${words[@]}"
+    start "$out/seeder.log" "${in_cgroup[@]}" "${on_seeder_core[@]}" "${words[@]}"
     pid=$!
     wait_for "${seeder[0]}" "$pid" "$out/seeder.log" unchokes
 }
@@ -346,6 +364,7 @@ inside() {
     choose_cores
     choose_addresses
     make_namespaces
+    make_cgroup
     start_tracker
     if [[ ${#seeder[@]} -gt 0 ]]; then
         start_other

@@ -103,12 +103,6 @@ impl Requests {
         asked
     }
 
-    /// When the last `count` of the outstanding ones were due, the oldest first.
-    pub fn last_asked(&self, count: usize) -> impl Iterator<Item = Instant> + '_ {
-        let before = self.outstanding.len().saturating_sub(count);
-        self.outstanding.iter().skip(before).map(|request| request.since)
-    }
-
     /// Takes the one that a piece message of this head answers: the oldest, unless the seeder chose
     /// another.
     #[inline]
@@ -196,7 +190,7 @@ mod tests {
         let mut requests = Requests::open(blocks(), 2);
         [10, 20, 30].into_iter().for_each(|at| requests.arrive(AT(at)));
         assert_eq!((asked(&mut requests, 100), requests.waiting()), (2, 1));
-        assert_eq!(requests.last_asked(2).collect::<Vec<_>>(), [AT(10), AT(20)]);
+        assert_eq!(requests.oldest().map(|request| request.since), Some(AT(10)));
         requests.fall();
         assert_eq!((requests.outstanding(), requests.waiting()), (0, 3));
         assert_eq!(asked(&mut requests, 200), 2);

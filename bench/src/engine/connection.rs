@@ -1,7 +1,5 @@
 //! One connection as its thread keeps it.
 
-use std::collections::VecDeque;
-
 use ringseed_meta::{Instant, PeerId};
 use ringseed_ring::{OpId, Socket};
 
@@ -20,8 +18,6 @@ pub(super) struct Connection {
     pub(super) unsent: Vec<u8>,
     /// A poll for room in the socket is on its way.
     pub(super) waits_to_send: bool,
-    /// Open loop: when the requests were due that are not in the socket yet.
-    pub(super) unhanded: VecDeque<Instant>,
     /// It reads by the clock, and so much. None: it reads what comes.
     pub(super) trickle: Option<Trickle>,
     /// Which milestones were recorded.
@@ -52,7 +48,6 @@ impl Connection {
             opened: Instant::ZERO,
             unsent: Vec::new(),
             waits_to_send: false,
-            unhanded: VecDeque::new(),
             trickle: None,
             recorded: Milestones::default(),
             is_ready: false,

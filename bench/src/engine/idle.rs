@@ -50,7 +50,7 @@ impl Mode for Idle {
                 let connection = pool.connection(index);
                 let has_greeted = connection.recorded.handshake.is_some();
                 if connection.is_open() && has_greeted && connection.unsent.is_empty() {
-                    pool.say(index, &frames::KEEP_ALIVE, now)?;
+                    pool.say(index, &frames::KEEP_ALIVE)?;
                 }
             }
             self.keep_alive_at = Some(now.after(Duration::from_secs(KEEP_ALIVE_S)));

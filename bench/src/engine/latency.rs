@@ -14,6 +14,7 @@ use crate::order::{Blocks, Order};
 use crate::pace::Pace;
 use crate::requests::Requests;
 use crate::results::ErrorCount;
+use crate::tally::record;
 
 /// A connection whose requests come by time.
 pub(super) fn leecher(peers: &Peers, share: Share, number: u32, order: Order) -> Leecher {
@@ -37,6 +38,11 @@ pub(super) struct Latency {
     next: usize,
     /// It was told that the seeder does not keep up.
     told: bool,
+    /// Arrivals until then were left in the pace, since too many waited: they are not our lateness.
+    held_until: Instant,
+    /// The arrivals of this turn, and the connections that they went to.
+    arrived: Vec<Instant>,
+    touched: Vec<usize>,
 }
 
 impl Latency {
@@ -50,6 +56,9 @@ impl Latency {
             waiting: 0,
             next: 0,
             told: false,
+            held_until: Instant::ZERO,
+            arrived: Vec::new(),
+            touched: Vec::new(),
         }
     }
 
@@ -61,6 +70,42 @@ impl Latency {
             .find(|index| pool.connection(*index).is_open())?;
         self.next = (open + 1) % count;
         Some(open)
+    }
+
+    /// Gives what is due to the connections in turn. When the next one is due.
+    fn take_arrivals(&mut self, pool: &mut Pool, now: Instant) -> Option<Instant> {
+        let until = last_before(pool.context.schedule.until());
+        let mut all_touched = false;
+        loop {
+            let next_at = self.pace.as_ref()?.next_at();
+            if next_at > now.min(until) || self.is_full(pool, now) {
+                return (next_at <= until && next_at > now).then_some(next_at);
+            }
+            let index = self.next_open(pool)?;
+            let (at, _) = self.pace.as_mut()?.take_due(now)?;
+            pool.connection(index).leecher.arrive(at);
+            self.arrived.push(at);
+            // They come in turn: with the first one, all come again.
+            all_touched |= self.touched.first() == Some(&index);
+            if !all_touched {
+                self.touched.push(index);
+            }
+            self.count_waiting(pool, index);
+        }
+    }
+
+    /// All that came due in a turn has been sent, or waits for the target, when its last request is:
+    /// until then the delay is our own.
+    fn record_lateness(&mut self, pool: &mut Pool) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        let now = pool.context.clock.now();
+        for at in self.arrived.drain(..) {
+            if at >= pool.tally.record_from && at > self.held_until {
+                record(&mut pool.tally.latencies.late, now.since(at));
+            }
+        }
     }
 
     fn make_due(&mut self, pool: &mut Pool, index: usize) -> Result<(), EngineError> {
@@ -78,8 +123,11 @@ impl Latency {
     }
 
     /// More would only take memory: what is due stays due, at its own time, in the pace.
-    fn is_full(&mut self, pool: &Pool) -> bool {
+    fn is_full(&mut self, pool: &Pool, now: Instant) -> bool {
         let full = self.waiting >= ARRIVALS_WAITING_MAX;
+        if full {
+            self.held_until = now;
+        }
         if full && !self.told {
             self.told = true;
             let what = format!(
@@ -114,19 +162,15 @@ impl Mode for Latency {
         _stage: Stage,
         now: Instant,
     ) -> Result<Option<Instant>, EngineError> {
-        let until = last_before(pool.context.schedule.until());
-        loop {
-            let Some(next_at) = self.pace.as_ref().map(Pace::next_at) else { return Ok(None) };
-            if next_at > now.min(until) || self.is_full(pool) {
-                return Ok((next_at <= until && next_at > now).then_some(next_at));
-            }
-            let Some(index) = self.next_open(pool) else { return Ok(None) };
-            let due = self.pace.as_mut().and_then(|pace| pace.take_due(now));
-            if let Some((at, _)) = due {
-                pool.connection(index).leecher.arrive(at);
-            }
-            self.make_due(pool, index)?;
+        let next_at = self.take_arrivals(pool, now);
+        let touched = std::mem::take(&mut self.touched);
+        for index in &touched {
+            self.make_due(pool, *index)?;
         }
+        self.touched = touched;
+        self.touched.clear();
+        self.record_lateness(pool);
+        Ok(next_at)
     }
 
     fn after_bytes(&mut self, pool: &mut Pool, index: usize) -> Result<(), EngineError> {

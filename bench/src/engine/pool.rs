@@ -201,7 +201,7 @@ impl Pool {
             }
             Outcome::Done => {
                 self.connections[index].waits_to_send = false;
-                self.send(index, now)?;
+                self.send(index)?;
             }
             Outcome::Closed => self.on_gone(index),
             // An op of a connection that is being closed.
@@ -241,7 +241,7 @@ impl Pool {
         record(&mut self.tally.latencies.connected, now.since(connection.opened));
         let peer_id = peer_id_of(connection.number);
         connection.unsent.extend(frames::handshake(self.info_hash, peer_id));
-        self.send(index, now)?;
+        self.send(index)?;
         self.wait_for_bytes(index)
     }
 
@@ -350,10 +350,7 @@ impl Pool {
     pub(super) fn after_drain(&mut self, index: usize) -> Result<(), EngineError> {
         let connection = &mut self.connections[index];
         connection.leecher.greet(&mut connection.unsent);
-        if !connection.unsent.is_empty() {
-            let now = self.context.clock.now();
-            self.send(index, now)?;
-        }
+        self.send(index)?;
         self.wait_for_bytes(index)
     }
 
@@ -366,25 +363,19 @@ impl Pool {
         let now = self.context.clock.now();
         connection.leecher.greet(&mut connection.unsent);
         self.tally.counts.requests += connection.leecher.ask(now, &mut connection.unsent);
-        self.send(index, now)
+        self.send(index)
     }
 
-    /// The same, in an open loop: how late the requests are is recorded. None is made while others
-    /// are not in the socket.
+    /// The same, but for a connection whose earlier requests are not in the socket yet.
     pub(super) fn ask_due(&mut self, index: usize) -> Result<(), EngineError> {
-        let connection = &mut self.connections[index];
-        if !connection.is_open() || !connection.unsent.is_empty() {
+        if !self.connections[index].unsent.is_empty() {
             return Ok(());
         }
-        let now = self.context.clock.now();
-        let asked = connection.leecher.ask(now, &mut connection.unsent);
-        self.tally.counts.requests += asked;
-        connection.unhanded.extend(connection.leecher.requests().last_asked(asked as usize));
-        self.send(index, now)
+        self.ask(index)
     }
 
     /// Sends what is due, as far as the socket takes it.
-    fn send(&mut self, index: usize, now: Instant) -> Result<(), EngineError> {
+    fn send(&mut self, index: usize) -> Result<(), EngineError> {
         let connection = &mut self.connections[index];
         let State::Open(socket) = connection.state else { return Ok(()) };
         if connection.unsent.is_empty() {
@@ -397,13 +388,6 @@ impl Pool {
             Err(Failure::Os(EAGAIN)) => {}
             Err(why) => return self.lose(index, &why.to_string()),
         }
-        let unsent_requests = connection.unsent.len().div_ceil(frames::REQUEST_BYTES);
-        while connection.unhanded.len() > unsent_requests {
-            let due = connection.unhanded.pop_front().unwrap_or(now);
-            if due >= self.tally.record_from {
-                record(&mut self.tally.latencies.late, now.since(due));
-            }
-        }
         if connection.unsent.is_empty() || connection.waits_to_send {
             return Ok(());
         }
@@ -412,14 +396,9 @@ impl Pool {
     }
 
     /// Appends to what is sent with the next bytes, and sends it.
-    pub(super) fn say(
-        &mut self,
-        index: usize,
-        bytes: &[u8],
-        now: Instant,
-    ) -> Result<(), EngineError> {
+    pub(super) fn say(&mut self, index: usize, bytes: &[u8]) -> Result<(), EngineError> {
         self.connections[index].unsent.extend_from_slice(bytes);
-        self.send(index, now)
+        self.send(index)
     }
 
     /// A connection failed or ended. The run goes on with the others.
