@@ -9,11 +9,12 @@ import platform
 import subprocess
 import sys
 import tempfile
+import traceback
 
 import programs
 import tables
 from content import data_file, drop, read_through, resident, torrent_of
-from measured import measure, merged
+from measured import measure, results_of
 from network import network
 
 MODES = {
@@ -67,54 +68,69 @@ def main() -> int:
         "resident_before": resident(data),
     }
 
-    runs = []
-    swarm = options.target / "release" / "ringseed-swarm"
-    with tempfile.TemporaryDirectory(prefix="compare-sessions-") as sessions:
-        for repetition in range(repetitions):
-            for load in loads:
-                for seeder in found:
-                    session = pathlib.Path(sessions) / seeder.name
-                    run = measure(swarm, seeder, content, net, load, seconds, session)
-                    run.update(seeder=seeder.name, load=f"{load[0]} x {load[1]}", repetition=repetition)
-                    runs.append(run)
-                    print(tables.line_of(run), file=sys.stderr, flush=True)
-    facts["resident_after"] = resident(data)
-
     folder = options.out or pathlib.Path("reports") / facts["date"][:10] / (
         "compare-" + facts["date"][11:19].replace(":", "")
     )
-    written = write(folder, facts, runs, swarm)
+    folder.mkdir(parents=True, exist_ok=True)
+    swarm = options.target / "release" / "ringseed-swarm"
+    wanted = [(repetition, load, seeder) for repetition in range(repetitions) for load in loads for seeder in found]
+    runs = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="compare-sessions-") as sessions:
+            for repetition, load, seeder in wanted:
+                session = pathlib.Path(sessions) / seeder.name
+                run = one(swarm, seeder, content, net, load, seconds, session)
+                run.update(seeder=seeder.name, load=f"{load[0]} x {load[1]}", repetition=repetition)
+                runs.append(run)
+                print(tables.line_of(run), file=sys.stderr, flush=True)
+                facts["resident_after"] = resident(data)
+                write_tables(folder, facts, runs)
+    finally:
+        # Of a comparison that was broken off, what there is.
+        facts.setdefault("resident_after", resident(data))
+        write_tables(folder, facts, runs)
+        written = ["table.md", "figures.json", *write_page(folder, facts, runs, swarm)]
+        print(f"written to {folder}: {', '.join(written)}", file=sys.stderr)
     print((folder / "table.md").read_text())
-    print(f"written to {folder}: {', '.join(written)}", file=sys.stderr)
     return int(bool(missing) or any("error" in run for run in runs))
 
 
-def write(folder: pathlib.Path, facts: dict, runs: list, swarm: pathlib.Path) -> list[str]:
-    """The table, its figures, each seeder's results, and the page that shows them side by side."""
-    results = folder / "results"
-    results.mkdir(parents=True, exist_ok=True)
-    files = []
-    for name in facts["seeders"]:
-        for repetition in range(facts["repetitions"]):
-            own = [
-                run["result"] for run in runs
-                if (run["seeder"], run["repetition"]) == (name, repetition) and "result" in run
-            ]  # fmt: skip
-            if own:
-                files.append(results / f"{name}-{repetition + 1}.json")
-                files[-1].write_text(json.dumps(merged(own)))
+def one(*what) -> dict:
+    """One run. Whatever goes wrong with it costs this run alone."""
+    try:
+        return measure(*what)
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def write_tables(folder: pathlib.Path, facts: dict, runs: list):
     figures = [{key: run[key] for key in run if key != "result"} for run in runs]
     (folder / "figures.json").write_text(json.dumps({"facts": facts, "runs": figures}, indent=1) + "\n")
     (folder / "table.md").write_text(tables.report_of(facts, runs))
-    written = ["table.md", "figures.json"]
+
+
+def write_page(folder: pathlib.Path, facts: dict, runs: list, swarm: pathlib.Path) -> list[str]:
+    """Each seeder's results, those of missing ones as failures, and the page that shows them side by
+    side."""
+    results = folder / "results"
+    results.mkdir(exist_ok=True)
+    files = []
+    for name in (*facts["seeders"], *facts["missing"]):
+        why = facts["missing"].get(name)
+        for repetition in range(1 if why is not None else facts["repetitions"]):
+            of_repetition = [run for run in runs if run["repetition"] == repetition]
+            if why is None and not any(run["seeder"] == name for run in of_repetition):
+                continue
+            files.append(results / f"{name}-{repetition + 1}.json")
+            files[-1].write_text(json.dumps(results_of(name, of_repetition, why)))
     page = subprocess.run(
         [swarm, "report", *files, "--out", folder / "report.html"], capture_output=True, text=True
     )
     if page.returncode == 0:
-        written.append("report.html")
-    else:
-        print(f"compare.py: no report.html: {page.stderr.strip()}", file=sys.stderr)
-    return written
+        return ["report.html"]
+    print(f"compare.py: no report.html: {page.stderr.strip()}", file=sys.stderr)
+    return []
 
 
 def arguments():
