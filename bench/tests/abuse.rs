@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use ringseed_meta::{InfoHash, Metainfo};
@@ -19,6 +19,9 @@ use sha1::{Digest, Sha1};
 
 const PIECE: usize = 65_536;
 const NAME: [u8; 20] = [9; 20];
+
+/// Time until an unchoke of a seeder that unchokes in rounds; real ones take up to ten seconds.
+const ROUND: Duration = Duration::from_secs(2);
 
 /// What is wrong with a seeder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +48,8 @@ enum Manners {
     Blocks,
     /// Handshakes of strangers are answered.
     TakesStrangers,
+    /// Nothing, but unchokes take [`ROUND`].
+    Rounds,
 }
 
 struct Stub {
@@ -160,6 +165,10 @@ impl Stub {
             bytes.read_exact(&mut message)?;
             match (message[0], length) {
                 (2, 1) => {
+                    if self.manners == Manners::Rounds {
+                        let (_never, nothing) = mpsc::channel::<()>();
+                        let _ = nothing.recv_timeout(ROUND);
+                    }
                     choked = false;
                     peer.write_all(&[0, 0, 0, 1, 1])?;
                 }
@@ -340,6 +349,35 @@ fn a_process_that_ends_is_caught() {
         checks.iter().filter(|check| check.saw.contains("has ended")).count() == 2,
         "{checks:#?}"
     );
+}
+
+/// Variants, deaf peers and connections that are torn down come side by side: one after another
+/// they would wait for 10, 20 and 9 rounds.
+#[test]
+fn a_seeder_that_unchokes_in_rounds_is_waited_for_once_a_case() {
+    let clock = Clock::start();
+    let only = ["requests-out-of-range", "never-reads", "torn-down"];
+    let checks = run(seeder(Manners::Rounds), None, &only).unwrap();
+    let s = clock.now().as_us() / 1_000_000;
+    assert_eq!((failed(&checks), checks.len()), (vec![], 4), "{checks:#?}");
+    let out_of_range = checks.iter().find(|check| check.name == "requests-out-of-range").unwrap();
+    assert!(out_of_range.saw.starts_with("rejected, kept open;"), "{out_of_range:?}");
+    // A round before all, of the healthy peer, of the hostile ones and of the newcomer, and what
+    // they hear.
+    assert!(s < 17, "{s} s");
+}
+
+/// A peer that waits for its unchoke does not wait to the end of it.
+#[test]
+fn a_catalogue_is_called_off_within_a_round() {
+    let abuse =
+        Abuse { seeder: target(seeder(Manners::Rounds)), pid: None, from: None, only: Vec::new() };
+    let (clock, since) = (Clock::start(), Clock::start());
+    let is_called_off = || since.now().as_us() > 3_000_000;
+    let mut checks = Vec::new();
+    abuse::run(&abuse, clock, &is_called_off, &mut |check| checks.push(check)).unwrap();
+    let s = clock.now().as_us() / 1_000_000;
+    assert!(failed(&checks).is_empty() && s < 9, "{s} s, {checks:#?}");
 }
 
 #[test]

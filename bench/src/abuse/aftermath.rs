@@ -64,36 +64,55 @@ impl Aftermath {
         let lives = alive.is_ok();
         tell(check("process", alive));
         if lives {
-            tell(check("memory", self.memory(before)));
-            tell(check("descriptors", self.descriptors(before)));
+            let memory = self.memory(before, ground);
+            let descriptors = self.descriptors(before, ground);
+            // Nobody has waited for them to come back when all is called off.
+            if !ground.is_called_off() {
+                tell(check("memory", memory));
+                tell(check("descriptors", descriptors));
+            }
         }
     }
 
-    fn memory(&self, before: Held) -> Result<String, String> {
+    fn memory(&self, before: Held, ground: &Ground<'_>) -> Result<String, String> {
         let Some(at_first) = before.anonymous else { return Ok("not ours to know".into()) };
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let (kept, back) = self.settle(at_first + MEMORY_KEPT, || {
+        let settled = self.settle(ground, at_first + MEMORY_KEPT, || {
             process::parse_anonymous(&process::status(before.pid).ok()?)
         });
+        let (kept, back) = settled.ok_or_else(|| self.gone(before))?;
         let saw = format!("{:.1} MiB before, {:.1} MiB after", mib(at_first), mib(kept));
         if back { Ok(saw) } else { Err(format!("{saw}; {:.0} may stay", mib(MEMORY_KEPT))) }
     }
 
-    fn descriptors(&self, before: Held) -> Result<String, String> {
+    fn descriptors(&self, before: Held, ground: &Ground<'_>) -> Result<String, String> {
         let Some(at_first) = before.descriptors else { return Ok("not ours to know".into()) };
-        let (kept, back) =
-            self.settle(at_first + DESCRIPTORS_KEPT, || process::descriptors(before.pid));
+        let settled =
+            self.settle(ground, at_first + DESCRIPTORS_KEPT, || process::descriptors(before.pid));
+        let (kept, back) = settled.ok_or_else(|| self.gone(before))?;
         let saw = format!("{at_first} before, {kept} after");
         if back { Ok(saw) } else { Err(format!("{saw}; {DESCRIPTORS_KEPT} may stay")) }
     }
 
-    /// Waits until a figure is down to `bound`; what it is then, and whether it is.
-    fn settle(&self, bound: u64, figure: impl Fn() -> Option<u64>) -> (u64, bool) {
+    /// Why a figure that was there before is not any more.
+    fn gone(&self, before: Held) -> String {
+        let why = self.process().err();
+        why.unwrap_or_else(|| format!("process {} cannot be looked at any more", before.pid))
+    }
+
+    /// Waits until a figure is down to `bound`; what it is then, and whether it is. None: there is
+    /// none any more.
+    fn settle(
+        &self,
+        ground: &Ground<'_>,
+        bound: u64,
+        figure: impl Fn() -> Option<u64>,
+    ) -> Option<(u64, bool)> {
         let give_up = self.clock.now().after(BACK_WITHIN);
         loop {
-            let now = figure().unwrap_or(0);
-            if now <= bound || self.clock.now() >= give_up {
-                return (now, now <= bound);
+            let now = figure()?;
+            if now <= bound || self.clock.now() >= give_up || ground.is_called_off() {
+                return Some((now, now <= bound));
             }
             pause(LOOK_EVERY);
         }

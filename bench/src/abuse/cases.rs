@@ -125,28 +125,25 @@ fn no_block(frame: &Frame) -> Option<&'static str> {
     (frame.kind == PIECE).then_some("it was answered with a block")
 }
 
-/// Each of `variants` on a connection of its own, which `arrive` makes; then all are heard out.
+/// Each of `variants` on a connection of its own, which `arrive` makes. All at the same time: a
+/// target that unchokes in rounds takes them in with one round, and each is heard from its own begin.
 fn each(
     ground: &Ground<'_>,
-    arrive: impl Fn(&Ground<'_>) -> Result<Peer, String>,
+    arrive: impl Fn(&Ground<'_>) -> Result<Peer, String> + Sync,
     variants: Vec<(String, Vec<u8>)>,
     forbidden: Forbidden,
 ) -> Verdict {
-    let mut peers = Vec::new();
-    for (name, bytes) in variants {
+    let mut told = Told::default();
+    let mut held = Vec::new();
+    let heard = side_by_side(variants, |(name, bytes): (String, Vec<u8>)| {
         let mut peer = arrive(ground)?;
         let start = ground.clock.now();
         peer.say(&bytes);
-        peers.push((name, start, peer));
-    }
-    let deadline = ground.after(LISTENED);
-    let mut told = Told::default();
-    let mut held = Vec::new();
-    let heard = side_by_side(peers, |(name, start, mut peer): (_, _, Peer)| {
-        let heard = peer.hear(deadline);
-        (name, start, peer, heard)
+        let heard = peer.hear(ground.after(LISTENED));
+        Ok::<_, String>((name, start, peer, heard))
     });
-    for (name, start, peer, heard) in heard {
+    for variant in heard {
+        let (name, start, peer, heard) = variant?;
         if let Some(why) = heard.frames.iter().find_map(forbidden) {
             return Err(format!("{name}: {why}"));
         }

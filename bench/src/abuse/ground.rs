@@ -8,7 +8,7 @@ use ringseed_meta::limits::BLOCK_BYTES;
 use ringseed_meta::{Instant, PieceIndex};
 use socket2::{Domain, Type};
 
-use super::limits::{GREETED_WITHIN, UNCHOKED_WITHIN};
+use super::limits::{ASKED_EVERY, GREETED_WITHIN, UNCHOKED_WITHIN};
 use super::peer::{End, INTERESTED, Peer, UNCHOKE, frame};
 use crate::announce::crowd::Random;
 use crate::clock::Clock;
@@ -130,12 +130,14 @@ impl<'a> Ground<'a> {
         peer.say(&frame(INTERESTED, &[]));
         let deadline = self.after(UNCHOKED_WITHIN);
         loop {
-            match peer.next(deadline) {
+            match peer.next(deadline.min(self.after(ASKED_EVERY))) {
                 Ok(frame) if frame.kind == UNCHOKE => return Ok(peer),
                 Ok(_) => {}
-                Err(End::Silence) => {
+                Err(End::Silence) if self.is_called_off() => return Err("called off".into()),
+                Err(End::Silence) if self.clock.now() >= deadline => {
                     return Err(format!("no unchoke within {} s", UNCHOKED_WITHIN.as_secs()));
                 }
+                Err(End::Silence) => {}
                 Err(end) => return Err(format!("no unchoke came: {}", end.words())),
             }
         }

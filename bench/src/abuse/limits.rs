@@ -8,6 +8,9 @@ pub const GREETED_WITHIN: Duration = Duration::from_secs(5);
 /// Time for an unchoke: seeders that unchoke in rounds take up to ten seconds.
 pub const UNCHOKED_WITHIN: Duration = Duration::from_secs(15);
 
+/// How often a peer that waits for its unchoke asks whether all is called off.
+pub const ASKED_EVERY: Duration = Duration::from_millis(500);
+
 /// Time for a healthy peer beside hostile ones to get a piece; without them it takes milliseconds.
 pub const SERVED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -18,8 +21,9 @@ pub const IDLE_FOR: Duration = Duration::from_secs(5);
 /// Time for a target to recover from all others, before a case that failed beside them is tried alone.
 pub const RECOVERED_WITHIN: Duration = Duration::from_secs(15);
 
-/// Time since the begin after which no case is tried alone any more.
-pub const TRIED_ALONE_UNTIL: Duration = Duration::from_secs(75);
+/// Time since the begin after which no case is tried alone any more: a target that unchokes in rounds
+/// of ten seconds takes some 200 s for all of them beside each other.
+pub const TRIED_ALONE_UNTIL: Duration = Duration::from_secs(240);
 
 /// How long a hostile peer listens for what the target does.
 pub const LISTENED: Duration = Duration::from_millis(1500);
@@ -70,6 +74,7 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Threads that go through the catalogue, beside one for each slow case.
 pub const LANES: usize = 3;
 
-/// The longest that the whole catalogue takes, by the bounds above and on a target that serves:
-/// whoever waits for it may give up then.
-pub const CATALOGUE_WITHIN: Duration = Duration::from_secs(120);
+/// The longest that the whole catalogue takes on a target that serves: whoever waits for it may give
+/// up then. A lane has a third of 28 cases, each with two rounds of ten seconds (its hostile peers',
+/// and the healthy one's, which comes anew); then some are tried alone, then the aftermath.
+pub const CATALOGUE_WITHIN: Duration = Duration::from_secs(360);

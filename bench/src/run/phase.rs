@@ -81,7 +81,7 @@ impl Run<'_> {
         progress.result.memory_before = self.memory()?;
         progress.result.started_s = self.since_start(self.clock.now());
         let carried = progress.start(&tell).and_then(|()| progress.load(observer));
-        progress.end(observer, tell)?;
+        progress.end(observer, tell);
         if let Err(why) = carried {
             // The target has ended, for example: what was seen before is told all the same.
             progress.failures.push(format!("{}: {why:#}", self.phase.name));
@@ -226,8 +226,22 @@ impl Progress<'_> {
             self.wait_until(last, observer, |progress| {
                 progress.loads.iter().all(|load| load.threads == 0)
             })?;
+            self.look_at_catalogues();
         }
         Ok(())
+    }
+
+    /// A catalogue of hostile peers of which a part was not tried is not passed.
+    fn look_at_catalogues(&mut self) {
+        let mut loads = self.loads.iter().zip(&self.run.phase.loads).filter(|(load, planned)| {
+            matches!(planned.kind, Kind::Abuse { .. }) && load.threads > 0
+        });
+        if let Some((load, _)) = loads.next().filter(|_| !self.is_failed()) {
+            let (phase, name) = (&self.run.phase.name, &load.result.name);
+            let s = CATALOGUE_WITHIN.as_secs();
+            let why = format!("{phase}, '{name}': not all hostile peers were tried within {s} s");
+            self.failures.push(why);
+        }
     }
 
     fn is_failed(&self) -> bool {
@@ -386,7 +400,7 @@ impl Progress<'_> {
 
     /// Has all connections closed, and waits for the threads. Takes `tell`, so that the last thread
     /// to end leaves nobody who could still tell.
-    fn end(&mut self, observer: &mut dyn Observer, tell: mpsc::Sender<Note>) -> anyhow::Result<()> {
+    fn end(&mut self, observer: &mut dyn Observer, tell: mpsc::Sender<Note>) {
         drop(tell);
         self.schedule.close();
         let end = self.run.clock.now().after(ENDING);
@@ -395,11 +409,10 @@ impl Progress<'_> {
                 Ok(note) => self.on_note(note, observer),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
-                    let s = ENDING.as_secs();
-                    anyhow::bail!(
-                        "phase '{}': a thread did not end within {s} s",
-                        self.run.phase.name
-                    )
+                    // What was seen until then is told all the same.
+                    let (name, s) = (&self.run.phase.name, ENDING.as_secs());
+                    self.failures.push(format!("{name}: a thread did not end within {s} s"));
+                    break;
                 }
             }
         }
@@ -411,7 +424,6 @@ impl Progress<'_> {
                 self.close_interval(line, observer);
             }
         }
-        Ok(())
     }
 
     fn over(self) -> Over {

@@ -1,6 +1,6 @@
 //! Too much of what is allowed.
 
-use super::{Stand, Told, Verdict};
+use super::{Stand, Told, Verdict, side_by_side};
 use crate::abuse::ground::{FAST, Ground};
 use crate::abuse::limits::{
     CROWD, DEAF_PEERS, DEAF_REQUESTS, FLOOD_MESSAGES, GREETED_WITHIN, LISTENED, PUSHED_FOR,
@@ -42,17 +42,18 @@ pub(super) fn keep_alives(ground: &Ground<'_>) -> Verdict {
 }
 
 pub(super) fn never_reads(ground: &Ground<'_>) -> Verdict {
-    let mut held = Vec::new();
-    for _ in 0..DEAF_PEERS {
+    let requests = (0..DEAF_REQUESTS).flat_map(|number| {
+        let (piece, begin, length) = ground.block(number);
+        of_block(REQUEST, piece, begin, length)
+    });
+    let requests: Vec<u8> = requests.collect();
+    let peers = side_by_side((0..DEAF_PEERS).collect(), |_: u32| {
         let mut peer = ground.unchoked(FAST)?;
         peer.shrink();
-        let requests = (0..DEAF_REQUESTS).flat_map(|number| {
-            let (piece, begin, length) = ground.block(number);
-            of_block(REQUEST, piece, begin, length)
-        });
-        peer.push(&requests.collect::<Vec<u8>>(), PUSHED_FOR);
-        held.push(peer);
-    }
+        peer.push(&requests, PUSHED_FOR);
+        Ok(peer)
+    });
+    let held = peers.into_iter().collect::<Result<Vec<Peer>, String>>()?;
     let saw = format!("{DEAF_PEERS} peers with {DEAF_REQUESTS} requests each were taken in");
     Ok(Stand { saw, held })
 }
