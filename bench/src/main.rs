@@ -1,6 +1,7 @@
 //! `ringseed-swarm`: load for BitTorrent seeders, and what it costs them.
 #![forbid(unsafe_code)]
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -16,7 +17,8 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("ringseed-swarm: {error:#}");
+            // Nobody may be left who reads it; the exit code says it too.
+            let _ = writeln!(std::io::stderr(), "ringseed-swarm: {error:#}");
             ExitCode::from(NOT_RUN)
         }
     }

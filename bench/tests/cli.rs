@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const HASH: &str = "00ff10a000000000000000000000000000000001";
 
@@ -155,6 +156,32 @@ fn a_port_that_nobody_listens_on_is_named() {
     let result: serde_json::Value = serde_json::from_str(&result).unwrap();
     assert_eq!(result["failures"].as_array().unwrap().len(), 1);
     assert_eq!(result["command"][1], "flood");
+}
+
+/// A run against nobody, whose files go into a folder, with these for stdout and stderr.
+fn run_told_to(out: &str, stdout: Stdio, stderr: Stdio) -> Output {
+    let flags = ["flood", "127.0.0.1:9", "--depth", "4", "--connections", "2", "--out", out];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringseed-swarm"));
+    command.args(flags).args(TORRENT).stdout(stdout).stderr(stderr);
+    command.spawn().unwrap().wait_with_output().unwrap()
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_costs_no_files() {
+    let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+    let told = [(full(), Stdio::piped()), (Stdio::piped(), full()), (full(), full())];
+    for (stdout, stderr) in told {
+        let folder = tempfile::tempdir().unwrap();
+        let output = run_told_to(folder.path().to_str().unwrap(), stdout, stderr);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let result = std::fs::read_to_string(folder.path().join("result.json")).unwrap();
+        assert!(result.contains("ringseed-swarm/1"), "{result}");
+        if output.stdout.is_empty() && !output.stderr.is_empty() {
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert!(told.contains("no summary: cannot write to stdout: No space left"), "{told}");
+            assert!(told.contains("failed: "), "{told}");
+        }
+    }
 }
 
 #[test]

@@ -42,30 +42,47 @@ impl Outcome {
         let mut results = run::run(plan, &mut observer)?;
         leak::check(&mut results);
         beside::compare(&mut results);
-        self.tell(&results)?;
+        let told = self.tell(&results);
         for failure in &results.failures {
-            eprintln!("ringseed-swarm: failed: {failure}");
+            say(&format!("failed: {failure}"));
         }
+        told?;
         Ok(if results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    /// Files first: they outlive a stdout that is full or closed, which costs the summary alone.
     fn tell(&self, results: &Results) -> anyhow::Result<()> {
+        let written = self.out.as_deref().map(|dir| output::write(dir, results)).transpose();
+        let files = written.as_ref().ok().and_then(|files| files.as_ref().map(Vec::len));
+        let told = self.print(results, files).context("cannot write to stdout");
+        written?;
+        match told {
+            Err(why) if !self.json => say(&format!("no summary: {why:#}")),
+            // Whoever reads it has no result.
+            told => told?,
+        }
+        Ok(())
+    }
+
+    fn print(&self, results: &Results, files: Option<usize>) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         if self.json {
             serde_json::to_writer(&mut out, results)?;
             writeln!(out)?;
         } else if !self.quiet {
             writeln!(out, "{}", output::summary(results))?;
-        }
-        if let Some(dir) = &self.out {
-            let written = output::write(dir, results)?;
-            if !self.quiet && !self.json {
-                let (count, dir) = (written.len(), dir.display());
-                writeln!(out, "\n{count} files written to {dir}: open {dir}/report.html")?;
+            if let (Some(dir), Some(files)) = (&self.out, files) {
+                let dir = dir.display();
+                writeln!(out, "\n{files} files written to {dir}: open {dir}/report.html")?;
             }
         }
-        Ok(())
+        Ok(out.flush()?)
     }
+}
+
+/// Says a line on stderr; nobody may be left who reads it.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "ringseed-swarm: {what}");
 }
 
 /// What a run is called when nobody says otherwise: the target's program, or where it is.

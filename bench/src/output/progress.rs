@@ -1,6 +1,6 @@
 //! What people see while a run goes: a line that lives on a terminal, plain lines elsewhere.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -47,9 +47,11 @@ impl Progress {
 
     /// A line that stays.
     fn tell(&self, line: &str) {
+        // A run is not worth less when nobody reads how it goes.
+        let write = || drop(writeln!(std::io::stderr(), "{line}"));
         match &self.form {
-            Form::Living(bar) => bar.suspend(|| eprintln!("{line}")),
-            Form::Plain => eprintln!("{line}"),
+            Form::Living(bar) => bar.suspend(write),
+            Form::Plain => write(),
             Form::Quiet => {}
         }
     }

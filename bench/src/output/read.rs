@@ -58,12 +58,12 @@ pub fn report_main(paths: &[PathBuf], out: Option<&Path>) -> anyhow::Result<()> 
             (comparison.to_string(), out.map(|_| page_of_many(many, &comparison)))
         }
     };
-    writeln!(std::io::stdout(), "{text}").context("cannot write to stdout")?;
+    // First what outlives a stdout that is full or closed.
     if let (Some(out), Some(html)) = (out, html) {
         put_whole(out, html?.as_bytes())
             .with_context(|| format!("cannot write '{}'", out.display()))?;
     }
-    Ok(())
+    writeln!(std::io::stdout(), "{text}").context("cannot write to stdout")
 }
 
 #[cfg(test)]
