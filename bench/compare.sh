@@ -96,7 +96,7 @@ find_debian() {
     get "$1" install_debian "${2#*=}"
 }
 
-for tool in taskset fincore ip unshare python3; do
+for tool in taskset setpriv fincore ip unshare python3; do
     if ! command -v "$tool" >/dev/null; then
         say "'$tool' is missing (Debian: util-linux, util-linux-extra, iproute2, python3)"
         exit 1

@@ -9,13 +9,14 @@ import sys
 from content import data_file, drop, resident, torrent_of
 from network import network
 from programs import ringseed
-from seeders import Running
+from seeders import ENDS_WITH_US, Running, stop_by_signals
 
 SWARM_CORE = 1
 
 
 def main() -> int:
     options, net = arguments(), network()
+    stop_by_signals()
     data = data_file(options.target / "bench-data", options.gib << 30)
     program = options.target / "release" / "ringseed"
     content = torrent_of(program, data, options.piece_kib)
@@ -25,7 +26,7 @@ def main() -> int:
     with Running(ringseed(program), content, net) as running:
         verify = subprocess.run(
             [
-                options.target / "release" / "ringseed-swarm", "verify", running.listen,
+                *ENDS_WITH_US, options.target / "release" / "ringseed-swarm", "verify", running.listen,
                 "--torrent", content.torrent, "--from", net.leechers,
                 "--connections", str(options.connections),
                 "--depth", str(options.depth), "--warm-up", "0", "--seconds", str(options.seconds),

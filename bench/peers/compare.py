@@ -16,6 +16,7 @@ import tables
 from content import data_file, drop, read_through, resident, torrent_of
 from measured import measure, results_of
 from network import network
+from seeders import stop_by_signals
 
 MODES = {
     # mode: (loads as connections x requests outstanding, seconds of each, repetitions)
@@ -26,6 +27,7 @@ MODES = {
 
 def main() -> int:
     options = arguments()
+    stop_by_signals()
     loads, seconds, repetitions = MODES[options.mode]
     loads = [tuple(map(int, load.split("x"))) for load in options.loads] or loads
     seconds = options.seconds or seconds
@@ -124,6 +126,8 @@ def write_page(folder: pathlib.Path, facts: dict, runs: list, swarm: pathlib.Pat
                 continue
             files.append(results / f"{name}-{repetition + 1}.json")
             files[-1].write_text(json.dumps(results_of(name, of_repetition, why)))
+    if not files:
+        return []
     page = subprocess.run(
         [swarm, "report", *files, "--out", folder / "report.html"], capture_output=True, text=True
     )

@@ -9,7 +9,7 @@ from typing import Optional
 
 from content import Content, read_through, resident
 from network import Network
-from seeders import Running, Seeder
+from seeders import ENDS_WITH_US, Running, Seeder
 
 SCHEMA = "ringseed-swarm/1"
 SWARM_CORE = 1
@@ -28,7 +28,7 @@ def measure(
             read_through(content.path)  # Transmission drops what it has hashed
             flood = subprocess.run(
                 [
-                    swarm, "flood", running.listen, "--torrent", content.torrent,
+                    *ENDS_WITH_US, swarm, "flood", running.listen, "--torrent", content.torrent,
                     "--from", network.leechers, "--connections", str(connections),
                     "--depth", str(depth), "--seconds", str(seconds),
                     "--opening", str(OPENING_S), "--pid", str(running.pid),

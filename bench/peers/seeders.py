@@ -5,9 +5,11 @@ Each is one process on one core. It is stopped by its own id, never by its name.
 
 import os
 import pathlib
+import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -20,6 +22,39 @@ START_S = 180  # rqbit, Transmission and rTorrent hash all of the data before th
 UNCHOKE_S = 25  # two rounds of those that unchoke by the clock
 STOP_S = 15
 SEEDER_CORE = 0
+CGROUP_PARENTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/memory")
+# Even when we are killed.
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
+ENTER_CGROUP = ("bash", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"')
+
+
+def stop_by_signals():
+    """Signals that would end us at once end us as an exception does: what was started is stopped,
+    and its folders go."""
+
+    def leave(number, _):
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)  # once is enough: a second one would break off the stop
+        raise SystemExit(128 + number)
+
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(each, leave)
+
+
+def own_cgroup() -> Optional[pathlib.Path]:
+    """A cgroup for one seeder alone: reports then tell what the system keeps for it beside the page
+    cache (sockets, pipes). None where none can be made; that figure is then left out."""
+    for parent in map(pathlib.Path, CGROUP_PARENTS):
+        try:
+            with_memory = (parent / "memory.usage_in_bytes").exists() or (
+                "memory" in (parent / "cgroup.subtree_control").read_text().split()
+            )
+            if with_memory:
+                return pathlib.Path(tempfile.mkdtemp(prefix="ringseed-compare-", dir=parent))
+        except OSError:
+            continue
+    return None
 
 
 @dataclass
@@ -58,12 +93,14 @@ class Running:
         session.mkdir(parents=True, exist_ok=True)
         self.start = Start(content, network.seeder, network.free_port(), session)
         self.log = open(pathlib.Path(self.scratch.name) / "log", "wb")
+        self.cgroup = own_cgroup()
 
     def __enter__(self):
         try:
-            command = self.seeder.command(self.start)
+            command = map(str, self.seeder.command(self.start))
+            enter = (*ENTER_CGROUP, str(self.cgroup)) if self.cgroup else ()
             self.process = subprocess.Popen(
-                ["taskset", "--cpu-list", str(SEEDER_CORE), *map(str, command)],
+                [*ENDS_WITH_US, *enter, "taskset", "--cpu-list", str(SEEDER_CORE), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=self.log,
                 stderr=self.log,
@@ -91,7 +128,7 @@ class Running:
 
     @property
     def pid(self) -> int:
-        return self.process.pid  # taskset becomes the seeder by exec
+        return self.process.pid  # each of these programs becomes the next by exec
 
     @property
     def listen(self) -> str:
@@ -124,6 +161,11 @@ class Running:
     def _tidy(self):
         self.log.close()
         self.scratch.cleanup()
+        if self.cgroup:
+            try:
+                self.cgroup.rmdir()
+            except OSError as error:  # a child of the seeder that outlives it
+                print(f"'{self.cgroup}' stays: {error.strerror}", file=sys.stderr)
 
 
 def why_not_unchoked(start: Start, content: Content) -> Optional[str]:
