@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # cold-start.sh [FLAG]...: a swarm on data that is on the disk alone.
 #
-# Drops the data from the page cache, shows that it is gone, starts `ringseed seed --trust` on core 0 and
-# a hundred leechers on core 1, each beginning at another place and hashing every piece that it gets.
+# Drops the data from the page cache, shows that it is gone, starts `ringseed seed --trust` on one core
+# and a hundred leechers on another, each beginning at another place and hashing every piece that it gets.
 # Then tells what was read from the disk for each distinct byte sent (/proc/PID/io), and how often a
 # worker waited outside the ring. Fails when a piece is wrong or either figure is out of bounds.
 # Flags: peers/cold.py --help.

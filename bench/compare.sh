@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # compare.sh [quick|full] [FLAG]...: ringseed beside other seeders and two floors, one run, one table.
 #
-# Every seeder serves the same 2 GiB from the page cache on core 0; ringseed-swarm asks on core 1, each
-# leecher from an address of its own; all of it in a network namespace (ns.sh). See
+# Every seeder serves the same 2 GiB from the page cache on one core; ringseed-swarm asks on another,
+# each leecher from an address of its own; all of it in a network namespace (ns.sh). See
 # docs/benchmarking.md for the method, and `compare.sh quick --help` for the flags. The report goes to
 # reports/DATE/.
 #

@@ -161,21 +161,44 @@ make_data() {
     fi
 }
 
+# list_of LIST: the numbers of 0-3,8, a line each.
+list_of() {
+    local part
+    for part in ${1//,/ }; do seq "${part%-*}" "${part#*-}"; done
+}
+
 # Cores that we may use, first the seeder's, then the swarm's.
 choose_cores() {
-    local text part cores=()
-    text=$(taskset --cpu-list --pid $$ | sed 's/.*: //')
-    for part in ${text//,/ }; do
-        mapfile -t -O ${#cores[@]} cores < <(seq "${part%-*}" "${part#*-}")
-    done
+    local cores=() apart
+    mapfile -t cores < <(list_of "$(taskset --cpu-list --pid $$ | sed 's/.*: //')")
     if [[ ${#cores[@]} -gt 1 ]]; then
+        apart_from "${cores[@]}"
         on_seeder_core=(taskset --cpu-list "${cores[0]}")
-        on_swarm_core=(taskset --cpu-list "${cores[1]}")
-        swarm_core=(--core "${cores[1]}")
+        on_swarm_core=(taskset --cpu-list "$apart")
+        swarm_core=(--core "$apart")
     else
         on_seeder_core=() on_swarm_core=() swarm_core=()
         say "one core only: seeder and swarm share it, and disturb each other more than seeders differ"
     fi
+}
+
+# apart_from CORE OTHER...: the first OTHER that is no thread of the same hardware core as CORE, in
+# $apart. Where there is none, or the system does not tell, that is said.
+apart_from() {
+    local core=$1 other siblings
+    shift
+    apart=$1
+    if ! siblings=$(cat "/sys/devices/system/cpu/cpu$core/topology/thread_siblings_list" 2>/dev/null); then
+        say "it is not known whether cores $core and $apart are threads of one"
+        return
+    fi
+    siblings=,$(list_of "$siblings" | tr '\n' ',')
+    for other; do
+        [[ $siblings != *,$other,* ]] || continue
+        apart=$other
+        return
+    done
+    say "cores $core and $apart are threads of one: seeder and swarm slow each other down"
 }
 
 raise_limits() {

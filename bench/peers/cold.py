@@ -1,36 +1,40 @@
 """A swarm on cold data: right bytes, little read twice, workers that never wait for a disk."""
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import subprocess
 import sys
 
 from content import data_file, drop, resident, torrent_of
+from cores import choose
 from network import network
 from programs import ringseed
 from seeders import ENDS_WITH_US, Running, stop_by_signals
-
-SWARM_CORE = 1
 
 
 def main() -> int:
     options, net = arguments(), network()
     stop_by_signals()
+    cores = choose()
+    if not cores:
+        print("cold.py: two cores are needed, one for the seeder and one for the swarm", file=sys.stderr)
+        return 1
     data = data_file(options.target / "bench-data", options.gib << 30)
     program = options.target / "release" / "ringseed"
     content = torrent_of(program, data, options.piece_kib)
 
     drop(data)
     cold = resident(data)
-    with Running(ringseed(program), content, net) as running:
+    with Running(ringseed(program), content, net, cores.seeder) as running:
         verify = subprocess.run(
             [
                 *ENDS_WITH_US, options.target / "release" / "ringseed-swarm", "verify", running.listen,
                 "--torrent", content.torrent, "--from", net.leechers,
                 "--connections", str(options.connections),
                 "--depth", str(options.depth), "--warm-up", "0", "--seconds", str(options.seconds),
-                "--core", str(SWARM_CORE), "--pid", str(running.pid), "--json",
+                "--core", str(cores.swarm), "--pid", str(running.pid), "--json",
             ],
             capture_output=True, text=True,
         )  # fmt: skip
@@ -45,6 +49,7 @@ def main() -> int:
     waits = max(event["disk_waits"] for event in events if event["event"] == "rate")
     ratio = read_bytes / max(counts["distinct_bytes"], 1)
     report = {
+        "cores": dataclasses.asdict(cores),
         "resident_before": cold,
         "connections": counts["unchoked"],
         "lost": counts["lost"],

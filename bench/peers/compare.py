@@ -14,6 +14,7 @@ import traceback
 import programs
 import tables
 from content import data_file, drop, read_through, resident, torrent_of
+from cores import choose
 from measured import measure, results_of
 from network import network
 from seeders import stop_by_signals
@@ -32,7 +33,8 @@ def main() -> int:
     loads = [tuple(map(int, load.split("x"))) for load in options.loads] or loads
     seconds = options.seconds or seconds
     repetitions = options.repetitions or repetitions
-    if len(os.sched_getaffinity(0)) < 2:
+    cores = choose()
+    if not cores:
         print("compare.py: two cores are needed, one for the seeder and one for the swarm", file=sys.stderr)
         return 1
 
@@ -58,6 +60,9 @@ def main() -> int:
         "kernel": platform.release(),
         "processor": processor(),
         "cores": os.cpu_count(),
+        "seeder_core": cores.seeder,
+        "swarm_core": cores.swarm,
+        "cores_remark": cores.remark,
         "congestion_control": net.congestion_control(),
         "seeder_address": net.seeder,
         "leechers_from": net.leechers,
@@ -81,7 +86,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="compare-sessions-") as sessions:
             for repetition, load, seeder in wanted:
                 session = pathlib.Path(sessions) / seeder.name
-                run = one(swarm, seeder, content, net, load, seconds, session)
+                run = one(swarm, seeder, content, net, cores, load, seconds, session)
                 run.update(seeder=seeder.name, load=f"{load[0]} x {load[1]}", repetition=repetition)
                 runs.append(run)
                 print(tables.line_of(run), file=sys.stderr, flush=True)

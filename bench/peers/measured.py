@@ -8,23 +8,23 @@ import time
 from typing import Optional
 
 from content import Content, read_through, resident
+from cores import Cores
 from network import Network
 from seeders import ENDS_WITH_US, Running, Seeder
 
 SCHEMA = "ringseed-swarm/1"
-SWARM_CORE = 1
 OPENING_S = 45  # those that unchoke by the clock may need several rounds of 10 s
 
 
 def measure(
-    swarm: pathlib.Path, seeder: Seeder, content: Content, network: Network, load: tuple[int, int],
-    seconds: int, session: pathlib.Path,
+    swarm: pathlib.Path, seeder: Seeder, content: Content, network: Network, cores: Cores,
+    load: tuple[int, int], seconds: int, session: pathlib.Path,
 ) -> dict:
     """A flood against a freshly started seeder: figures, or an `error`."""
     connections, depth = load
     read_through(content.path)
     try:
-        with Running(seeder, content, network, session) as running:
+        with Running(seeder, content, network, cores.seeder, session) as running:
             read_through(content.path)  # Transmission drops what it has hashed
             flood = subprocess.run(
                 [
@@ -32,7 +32,7 @@ def measure(
                     "--from", network.leechers, "--connections", str(connections),
                     "--depth", str(depth), "--seconds", str(seconds),
                     "--opening", str(OPENING_S), "--pid", str(running.pid),
-                    "--core", str(SWARM_CORE), "--title", seeder.name, "--json",
+                    "--core", str(cores.swarm), "--title", seeder.name, "--json",
                 ],
                 stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 timeout=OPENING_S + seconds + 60,
@@ -44,6 +44,7 @@ def measure(
     result = json.loads(flood.stdout)
     for phase in result["phases"]:
         phase["name"] = f"{connections} x {depth}"
+        phase["remarks"] += [cores.remark] if cores.remark else []
     if result["failures"]:
         return {"error": "; ".join(result["failures"]), "result": result}
     run = {**figures_of(result), "resident": resident(content.path), "result": result}

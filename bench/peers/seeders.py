@@ -21,7 +21,6 @@ from network import Network
 START_S = 180  # rqbit, Transmission and rTorrent hash all of the data before they serve
 UNCHOKE_S = 25  # two rounds of those that unchoke by the clock
 STOP_S = 15
-SEEDER_CORE = 0
 CGROUP_PARENTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/memory")
 # Even when we are killed.
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
@@ -85,9 +84,10 @@ class Running:
     """A started seeder; stops it at the end of a `with`."""
 
     def __init__(
-        self, seeder: Seeder, content: Content, network: Network, session: Optional[pathlib.Path] = None
+        self, seeder: Seeder, content: Content, network: Network, core: int,
+        session: Optional[pathlib.Path] = None,
     ):
-        self.seeder, self.content = seeder, content
+        self.seeder, self.content, self.core = seeder, content, core
         self.scratch = tempfile.TemporaryDirectory(prefix="compare-")
         session = session or pathlib.Path(self.scratch.name)
         session.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class Running:
             command = map(str, self.seeder.command(self.start))
             enter = (*ENTER_CGROUP, str(self.cgroup)) if self.cgroup else ()
             self.process = subprocess.Popen(
-                [*ENDS_WITH_US, *enter, "taskset", "--cpu-list", str(SEEDER_CORE), *command],
+                [*ENDS_WITH_US, *enter, "taskset", "--cpu-list", str(self.core), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=self.log,
                 stderr=self.log,

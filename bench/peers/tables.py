@@ -11,8 +11,8 @@ RESIDENT_MIN = 0.995  # below it disks are measured
 METHOD = """\
 ## Method
 
-Each seeder serves the same torrent from the page cache, pinned to core 0, freshly started for each
-load; `ringseed-swarm flood` asks from core 1 with one pinned thread, each leecher from an address of
+Each seeder serves the same torrent from the page cache, pinned to a core, freshly started for each
+load; `ringseed-swarm flood` asks from another with one pinned thread, each leecher from an address of
 its own, keeps the given number of requests outstanding on each connection, checks the header of
 every block and lets the kernel drop its bytes. A second of load is left out before the time that
 counts. Seeders take turns within a load, loads within a repetition; figures are medians of the
@@ -75,13 +75,15 @@ def report_of(facts: dict, runs: list) -> str:
     parts = [
         f"# Seeders compared, {facts['date']}\n\n",
         f"`{facts['command']}`, commit {facts['commit']}; Linux {facts['kernel']}, "
-        f"{facts['processor']}, {facts['cores']} cores, {facts['congestion_control']}, seeder at "
+        f"{facts['processor']}, {facts['cores']} cores (seeder on {facts['seeder_core']}, swarm on {facts['swarm_core']}), "
+        f"{facts['congestion_control']}, seeder at "
         f"{facts['seeder_address']}, leechers from {facts['leechers_from']}; "
         f"{facts['data_bytes'] >> 20} MiB in pieces of {facts['piece_bytes'] >> 10} KiB, "
         f"{facts['resident_before']:.2%} resident before and {facts['resident_after']:.2%} after; "
         f"{facts['repetitions']} x {facts['seconds']} s.\n\n",
         "Measured: " + ", ".join(f"{name} {version}" for name, version in facts["seeders"].items()) + ".\n",
         "".join(f"\n**{name} is missing**: {one_line(why)}\n" for name, why in facts["missing"].items()),
+        f"\n**In doubt**: {facts['cores_remark']}.\n" if facts["cores_remark"] else "",
         "\n## GB/CPU-s over all cores, and ratios\n\n",
         table(facts, runs),
         f"\n*ours : it* is {OURS} by that program, *it : floor* that program by the floor. "
