@@ -30,6 +30,8 @@ set -euo pipefail
 
 START_S=300 # a seeder may have to hash all of the data first
 STOP_S=15
+PORTS_MIN=1024 # so many to pick from make it unlikely that another program picks the same
+PORT_TRIES=100
 NETNS_MAX=250 # a third number of addresses each
 FILES_WANTED=16384 # 10,000 connections, and what a program needs besides
 
@@ -293,11 +295,26 @@ unchokes() {
         --warm-up 0 --seconds 0.1 --opening 30 --quiet >"$scratch/probe" 2>&1
 }
 
+# A port at which nobody listens, in $port. Outside of the range from which the kernel takes those of
+# outgoing connections, if there is room: one of these could have it before the seeder does.
+free_port() {
+    local low high from=1024 to=65535 tries
+    read -r low high </proc/sys/net/ipv4/ip_local_port_range
+    if ((low - from >= PORTS_MIN)); then
+        to=$((low - 1))
+    elif ((to - high >= PORTS_MIN)); then
+        from=$((high + 1))
+    fi
+    for ((tries = 0; tries < PORT_TRIES; tries++)); do
+        port=$((from + (RANDOM << 15 | RANDOM) % (to - from + 1)))
+        grep -qs "^ *[0-9]*: [0-9A-F]*:$(printf %04X "$port") " /proc/net/tcp /proc/net/tcp6 || return 0
+    done
+    fail "no free port was found among $from to $to in $PORT_TRIES tries"
+}
+
 start_other() {
     local words=() word port
-    # The kernel picks one; in a namespace of our own nobody takes it before the seeder does.
-    read -r _ port </proc/sys/net/ipv4/ip_local_port_range
-    port=$((port - 1 - RANDOM % 4096))
+    free_port
     target=$address:$port
     mkdir -p "$scratch/session"
     for word in "${seeder[@]}"; do
