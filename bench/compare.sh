@@ -10,7 +10,8 @@
 #   full    1 x 1, 100 x 1, 10 x 64, 100 x 64 and 1000 x 16, 10 s each, three times over (default)
 #
 # libtorrent comes from PyPI and rqbit from crates.io into target/ (where scripts/test.sh puts them as
-# well), transmission-daemon and rtorrent from Debian by apt-get, which needs root. What cannot be
+# well), transmission-daemon and rtorrent from Debian by apt-get, which needs root; no service of theirs is
+# left running. What cannot be
 # installed stands in the table as missing, with the reason. Others can be named:
 #   RQBIT=PATH               a rqbit binary                        [target/tools/bin/rqbit]
 #   LIBTORRENT_PYTHON=PATH   a python that can import libtorrent   [target/venv/bin/python]
@@ -20,6 +21,7 @@ set -euo pipefail
 
 RQBIT_VERSION=9.1.0
 LIBTORRENT_VERSION=2.1.1
+POLICY=/usr/sbin/policy-rc.d # asked by Debian's packages whether they may start a service
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/.." && pwd)
@@ -60,7 +62,9 @@ install_libtorrent() {
         "libtorrent==$LIBTORRENT_VERSION"
 }
 
-install_debian() {
+# Debian starts a service with its package, and at each boot from then on. It would run beside the
+# measurement, and stay: what we install is not started, and a service that was not there is disabled.
+install_debian() (
     if ! command -v apt-get >/dev/null; then
         echo "no apt-get here: install $1 by hand"
         return 1
@@ -69,9 +73,19 @@ install_debian() {
         echo "not root: 'apt-get install $1' as root"
         return 1
     fi
-    apt-get update && DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --no-install-recommends "$1"
-}
+    local was_there=''
+    ! systemctl cat "$1.service" &>/dev/null || was_there=yes
+    if [[ ! -e $POLICY ]]; then
+        trap 'rm -f "$POLICY"' EXIT
+        printf '#!/bin/sh\nexit 101 # not allowed: written by compare.sh for one installation\n' >"$POLICY"
+        chmod 755 "$POLICY"
+    fi
+    apt-get update && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install --yes --no-install-recommends "$1" || return
+    if [[ -z $was_there ]] && systemctl cat "$1.service" &>/dev/null; then
+        systemctl disable --now "$1.service"
+    fi
+)
 
 find_rqbit() {
     export RQBIT=${RQBIT:-$root/target/tools/bin/rqbit}
