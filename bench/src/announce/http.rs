@@ -203,7 +203,7 @@ impl Http {
             return self.put(index, due, now);
         }
         if self.backlog.len() >= BACKLOG_MAX {
-            return tally.failed(due, not_sent);
+            return tally.unanswered(due, None, now, not_sent);
         }
         self.backlog.push_back(due);
     }
@@ -263,7 +263,8 @@ impl Http {
         connection.state = State::Closed { until: now.after(RETRY_AFTER) };
         connection.unsent.clear();
         for question in std::mem::take(&mut connection.questions) {
-            tally.failed(question.due, || format!("cannot connect: {why}"));
+            let what = || format!("cannot connect: {why}");
+            tally.unanswered(question.due, Some(question.ask.topic), now, what);
         }
     }
 
@@ -363,7 +364,7 @@ impl Http {
     fn fail(&mut self, index: usize, now: Instant, tally: &mut Tally, what: &dyn Fn() -> String) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         for question in std::mem::take(&mut connection.questions) {
-            tally.failed(question.due, what);
+            tally.unanswered(question.due, Some(question.ask.topic), now, what);
         }
         self.close(index, now);
     }
@@ -381,7 +382,7 @@ impl Http {
     pub fn expire(&mut self, now: Instant, tally: &mut Tally) {
         while self.backlog.front().is_some_and(|due| due.after(ANSWER_WITHIN) <= now) {
             if let Some(due) = self.backlog.pop_front() {
-                tally.failed(due, not_sent);
+                tally.unanswered(due, None, now, not_sent);
             }
         }
         for index in 0..self.connections.len() {
@@ -393,13 +394,13 @@ impl Http {
     }
 
     /// Gives up on all requests.
-    pub fn give_up(&mut self, tally: &mut Tally) {
+    pub fn give_up(&mut self, now: Instant, tally: &mut Tally) {
         for due in std::mem::take(&mut self.backlog) {
-            tally.failed(due, not_sent);
+            tally.unanswered(due, None, now, not_sent);
         }
         for connection in &mut self.connections {
             for question in std::mem::take(&mut connection.questions) {
-                tally.failed(question.due, no_answer);
+                tally.unanswered(question.due, Some(question.ask.topic), now, no_answer);
             }
         }
     }

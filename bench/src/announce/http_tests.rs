@@ -336,7 +336,7 @@ proptest! {
             }
             prop_assert!(client.http.open() <= 3);
         }
-        client.http.give_up(&mut client.tally);
+        client.http.give_up(T0, &mut client.tally);
         let counts = client.seen().0.counts;
         prop_assert_eq!(counts.requests, asked);
         prop_assert_eq!(counts.answers + counts.errors, asked);

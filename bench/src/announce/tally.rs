@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use ringseed_meta::Instant;
 
 use super::crowd::{Ask, Topic};
-use super::limits::ERROR_KINDS_MAX;
+use super::limits::{ANSWER_WITHIN, ERROR_KINDS_MAX};
 use crate::note::{Event, Seen};
 use crate::results::distribution::new_histogram;
 use crate::results::{Counts, ErrorCount};
@@ -60,20 +61,43 @@ impl Tally {
         }
     }
 
-    /// A request is answered as it should be.
+    /// A request is answered as it should be. It is timed whenever that is, but what comes after the
+    /// time that counts is no part of its rate.
     pub fn answered(&mut self, question: &Question, now: Instant) {
         if !self.counted.contains(&question.due) {
             return;
         }
-        self.counts.answers += 1;
-        let histogram = match question.ask.topic {
-            Topic::Announce(_) => &mut self.announce,
-            Topic::Scrape => &mut self.scrape,
-        };
-        histogram.saturating_record(now.since(question.due).as_micros() as u64);
+        self.counts.answers += u64::from(now < self.counted.end);
+        self.record(Some(question.ask.topic), now.since(question.due));
     }
 
-    /// A request that was due then has failed: with each of them one error is counted.
+    /// A request that was due then gets no answer, or was not sent: an error. It is recorded with the
+    /// time it has waited, and never as less than an answer may take, since to leave it out would
+    /// flatter whoever does not answer. None: nobody has settled yet what it would have asked.
+    pub fn unanswered(
+        &mut self,
+        due: Instant,
+        topic: Option<Topic>,
+        now: Instant,
+        what: impl FnOnce() -> String,
+    ) {
+        if self.counted.contains(&due) {
+            self.record(topic, now.since(due).max(ANSWER_WITHIN));
+        }
+        self.failed(due, what);
+    }
+
+    /// What is not settled is an announce, as most are.
+    fn record(&mut self, topic: Option<Topic>, waited: Duration) {
+        let histogram = match topic {
+            Some(Topic::Scrape) => &mut self.scrape,
+            Some(Topic::Announce(_)) | None => &mut self.announce,
+        };
+        histogram.saturating_record(waited.as_micros() as u64);
+    }
+
+    /// A request that was due then is answered as it should not be: with each of them one error is
+    /// counted.
     pub fn failed(&mut self, due: Instant, what: impl FnOnce() -> String) {
         if self.counted.contains(&due) {
             self.counts.errors += 1;

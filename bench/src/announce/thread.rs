@@ -124,13 +124,15 @@ impl Announcer<'_> {
                 wait => Wait::AtMost(wait),
             })?;
         }
+        let now = self.context.clock.now();
         // What was due and never begun has failed too: it is our own fault, and is told as that.
         while let Some((due, _)) = pace.take_due(Instant::from_us(until.as_us().saturating_sub(1)))
         {
             self.tally.begun(due, until);
-            self.tally.failed(due, || "not sent: the load itself did not keep up".into());
+            let what = || "not sent: the load itself did not keep up".into();
+            self.tally.unanswered(due, None, now, what);
         }
-        self.give_up();
+        self.give_up(now);
         self.tell_interval(intervals.last());
         Ok(())
     }
@@ -204,10 +206,10 @@ impl Announcer<'_> {
         }
     }
 
-    fn give_up(&mut self) {
+    fn give_up(&mut self, now: Instant) {
         match &mut self.side {
-            Side::Udp(side) => side.give_up(&mut self.tally),
-            Side::Http(side) => side.give_up(&mut self.tally),
+            Side::Udp(side) => side.give_up(now, &mut self.tally),
+            Side::Http(side) => side.give_up(now, &mut self.tally),
         }
     }
 

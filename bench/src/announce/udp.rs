@@ -95,11 +95,13 @@ impl Udp {
         tally.begun(due, now);
         let id = self.sources.get(source).and_then(|source| source.id);
         let Some((id, _)) = id.filter(|(_, since)| now < since.after(ID_USED_FOR)) else {
-            tally.failed(due, || "no connection id: the tracker does not answer".into());
+            let what = || "no connection id: the tracker does not answer".into();
+            tally.unanswered(due, Some(ask.topic), now, what);
             return false;
         };
         let Some(transaction_id) = self.waiting.push(Question { ask, due, asked: now }) else {
-            tally.failed(due, || "not sent: too many requests are without an answer".into());
+            let what = || "not sent: too many requests are without an answer".into();
+            tally.unanswered(due, Some(ask.topic), now, what);
             return false;
         };
         match ask.topic {
@@ -156,14 +158,14 @@ impl Udp {
     /// Gives up on requests that have waited for too long.
     pub fn expire(&mut self, now: Instant, tally: &mut Tally) {
         while let Some(question) = self.waiting.take_overdue(now) {
-            tally.failed(question.due, no_answer);
+            tally.unanswered(question.due, Some(question.ask.topic), now, no_answer);
         }
     }
 
     /// Gives up on all requests.
-    pub fn give_up(&mut self, tally: &mut Tally) {
+    pub fn give_up(&mut self, now: Instant, tally: &mut Tally) {
         while let Some(question) = self.waiting.take_first() {
-            tally.failed(question.due, no_answer);
+            tally.unanswered(question.due, Some(question.ask.topic), now, no_answer);
         }
     }
 }

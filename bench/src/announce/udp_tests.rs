@@ -220,9 +220,12 @@ fn requests_outside_the_time_that_counts_are_not_counted() {
     client.ask(ANNOUNCE, at_s(20.0));
     client.receive(&announce_answer(early, 9, &[]), at_s(10.5));
     client.receive(&announce_answer(last, 9, &[]), at_s(20.5));
-    client.udp.give_up(&mut client.tally);
+    client.udp.give_up(at_s(22.0), &mut client.tally);
     let (seen, errors) = client.seen();
-    assert_eq!((seen.counts.requests, seen.counts.answers, seen.counts.errors), (1, 1, 0));
+    // The last one is answered behind that time: it is timed, and not of its rate.
+    assert_eq!((seen.counts.requests, seen.counts.answers, seen.counts.errors), (1, 0, 0));
+    let timed: Vec<_> = seen.latencies.iter().map(|(name, us)| (*name, us.len())).collect();
+    assert_eq!(timed, [("announce", 1), ("late", 1)]);
     assert!(errors.is_empty(), "{errors:?}");
 }
 

@@ -220,8 +220,8 @@ impl HttpSide {
         self.http.is_quiet()
     }
 
-    pub(super) fn give_up(&mut self, tally: &mut Tally) {
-        self.http.give_up(tally);
+    pub(super) fn give_up(&mut self, now: Instant, tally: &mut Tally) {
+        self.http.give_up(now, tally);
     }
 
     fn token(&self, index: usize, purpose: Purpose) -> Token {

@@ -145,8 +145,8 @@ impl UdpSide {
         self.udp.open() == 0
     }
 
-    pub(super) fn give_up(&mut self, tally: &mut Tally) {
-        self.udp.give_up(tally);
+    pub(super) fn give_up(&mut self, now: Instant, tally: &mut Tally) {
+        self.udp.give_up(now, tally);
     }
 
     pub(super) fn sources(&self) -> usize {
