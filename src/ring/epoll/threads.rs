@@ -276,7 +276,6 @@ fn tell(shared: &Shared, results: Vec<(u64, i32)>) {
 #[cfg(test)]
 mod tests {
     use std::ffi::CString;
-    use std::os::fd::AsRawFd;
     use std::time::Duration;
 
     use super::*;
@@ -365,11 +364,7 @@ mod tests {
             if done.len() >= count {
                 break;
             }
-            let mut bell =
-                libc::pollfd { fd: threads.bell().as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            // SAFETY: `bell` is one pollfd, writable for the call.
-            unsafe { libc::poll(&mut bell, 1, 10) };
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(10));
         }
         let mut results: Vec<(u64, i32)> = done
             .into_iter()

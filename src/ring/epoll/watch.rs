@@ -190,7 +190,7 @@ impl Watched {
     pub(super) fn found(&mut self, found: Found) {
         match found {
             Found::More => {}
-            Found::Short if self.ready & (ENDED | FAILED) != 0 => {}
+            // An end or an error that was told is still to be read.
             Found::Short => self.ready &= !READABLE,
             Found::Nothing => self.ready &= !(READABLE | ENDED | FAILED),
         }
