@@ -58,6 +58,19 @@ pub enum Fault {
         /// Where its parts lie in the torrent's files.
         places: Vec<String>,
     },
+    /// A request lies while later ones are answered, and what has come cannot be hashed before it.
+    #[error(
+        "piece {} lacks its block at {begin}, while blocks that were asked for later have come, more \
+         than {max} of them or some twice: they cannot be verified",
+        piece.0
+    )]
+    OrderTooWide {
+        piece: PieceIndex,
+        /// What lacks, within the piece.
+        begin: u32,
+        /// Blocks that are kept.
+        max: usize,
+    },
     /// The load asks for every piece.
     #[error("the target has {has} of {of} pieces; a flood needs all")]
     NotASeed {

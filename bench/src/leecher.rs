@@ -1,7 +1,7 @@
 //! One connection of the load: asks for blocks, and checks the frame of every answer. Pure: bytes
 //! and the time go in, requests come out; who reads the socket may drop payloads unseen.
 
-use ringseed_meta::{InfoHash, Instant, PieceIndex};
+use ringseed_meta::{BlockRef, InfoHash, Instant, PieceIndex};
 use ringseed_wire::handshake::HANDSHAKE_BYTES;
 use ringseed_wire::message::id;
 use ringseed_wire::{Features, Handshake};
@@ -256,6 +256,14 @@ impl Leecher {
         Ok(())
     }
 
+    /// A block will not come.
+    fn lose(&mut self, block: BlockRef, tally: &mut Tally) {
+        let Some(verifier) = &mut self.verifier else { return };
+        if verifier.lose(block) == Progress::BrokenOff {
+            tally.counts.pieces_broken_off += 1;
+        }
+    }
+
     /// Moves bytes into the carry until it holds `until`; says how many.
     fn fill(&mut self, bytes: &[u8], until: usize) -> usize {
         let room = self.carry.get_mut(self.carried..until).unwrap_or_default();
@@ -385,7 +393,8 @@ impl Leecher {
                 tally.counts.chokes += 1;
                 self.choked = true;
                 if !self.fast {
-                    self.requests.fall();
+                    let fell = self.requests.fall();
+                    fell.into_iter().for_each(|block| self.lose(block, tally));
                 }
             }
             id::UNCHOKE => {
@@ -422,6 +431,7 @@ impl Leecher {
             return Err(Fault::RejectNotAsked(block));
         };
         tally.counts.rejects += 1;
+        self.lose(block, tally);
         if self.choked {
             self.requests.again(request);
         } else {

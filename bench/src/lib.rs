@@ -52,6 +52,11 @@ pub mod limits {
     /// Connections of a thread's churn that are open at once. A seeder that serves a thousand peers a
     /// second within two seconds keeps below it.
     pub const CHURN_OPEN_MAX: u32 = 2_000;
+    /// Blocks of a verified connection that are kept until those in front of them have come: so many
+    /// times its depth. A seeder may answer in any order, but must not let one request lie for good.
+    pub const AHEAD_DEPTHS: u32 = 8;
+    /// At least so many: 4 MiB.
+    pub const AHEAD_BLOCKS_MIN: u32 = 256;
     /// Requests of an open loop outstanding on a connection: what seeders accept (250 in libtorrent)
     /// by a safe margin. More wait with us.
     pub const OPEN_LOOP_DEPTH: u64 = 128;

@@ -136,11 +136,15 @@ impl Requests {
         }
     }
 
-    /// A choke without the fast extension: all that is outstanding falls.
-    pub fn fall(&mut self) {
+    /// A choke without the fast extension: all that is outstanding falls. Returns the blocks, which
+    /// are not those that are asked for in their stead.
+    pub fn fall(&mut self) -> Vec<BlockRef> {
+        let mut fell = Vec::with_capacity(self.outstanding.len());
         while let Some(request) = self.outstanding.pop_back() {
+            fell.push(request.block);
             self.again(request);
         }
+        fell
     }
 
     /// Takes all that will not be answered: when each was due.

@@ -1,5 +1,6 @@
 //! Checks received pieces against the torrent's hashes (`--verify`). Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringseed_meta::limits::BLOCK_BYTES;
@@ -8,6 +9,7 @@ use ringseed_meta::{BlockRef, Metainfo, PieceIndex};
 use sha1::{Digest, Sha1};
 
 use crate::fault::Fault;
+use crate::limits::{AHEAD_BLOCKS_MIN, AHEAD_DEPTHS};
 
 /// How a stretch of bytes left the piece it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,81 +18,58 @@ pub enum Progress {
     Within,
     /// It is whole, so many bytes, and right.
     Verified(u32),
-    /// Bytes came out of order, and an earlier piece can no longer be hashed.
+    /// All of it has come that will come, and there are holes where the seeder refused.
     BrokenOff,
 }
 
-/// Hashes the pieces of one connection as they come: blocks of a piece in order, pieces one after
-/// another. Seeders may answer otherwise; such pieces are broken off, and counted.
+/// Hashes the pieces of one connection as they come. Blocks may come in any order: those that are
+/// ahead of what has been hashed are kept, within a bound.
 #[derive(Debug)]
 pub struct Verifier {
     metainfo: Arc<Metainfo>,
+    /// Pieces in progress, in the order in which their first blocks came.
+    parts: Vec<Part>,
+    /// Bytes that are kept ahead, of all pieces, and at most.
+    ahead_bytes: usize,
+    ahead_bytes_max: usize,
+}
+
+/// A piece in progress.
+#[derive(Debug)]
+struct Part {
     piece: PieceIndex,
-    /// Bytes of it so far; 0: none is begun.
+    /// Bytes that have come or will not come.
+    settled: u32,
+    /// Some of them will not come.
+    has_holes: bool,
+    /// Bytes hashed so far, from the first one on.
     position: u32,
     sha1: Sha1,
     leaves: Vec<Hash>,
     /// What has come of the next leaf.
     leaf: Vec<u8>,
+    /// Blocks that came before those in front of them, by where they begin.
+    ahead: BTreeMap<u32, Vec<u8>>,
 }
 
-impl Verifier {
-    /// Nothing begun.
-    pub fn new(metainfo: Arc<Metainfo>) -> Verifier {
-        Verifier {
-            metainfo,
-            piece: PieceIndex(0),
+impl Part {
+    fn new(piece: PieceIndex) -> Part {
+        Part {
+            piece,
+            settled: 0,
+            has_holes: false,
             position: 0,
             sha1: Sha1::new(),
             leaves: Vec::new(),
             leaf: Vec::new(),
+            ahead: BTreeMap::new(),
         }
     }
 
-    /// Takes the bytes that stand `at` bytes into a block.
-    pub fn take(&mut self, block: BlockRef, at: u32, bytes: &[u8]) -> Result<Progress, Fault> {
-        let begin = block.begin + at;
-        let mut progress = Progress::Within;
-        if (block.piece, begin) != (self.piece, self.position) || self.position == 0 {
-            if self.position > 0 {
-                progress = Progress::BrokenOff;
-            }
-            (self.piece, self.position) = (block.piece, 0);
-            self.sha1 = Sha1::new();
-            self.leaves.clear();
-            self.leaf.clear();
-            if begin > 0 {
-                return Ok(progress);
-            }
-        }
+    /// Takes bytes that follow those which were hashed.
+    fn hash(&mut self, is_v1: bool, mut bytes: &[u8]) {
         self.position += bytes.len() as u32;
-        self.hash(bytes);
-        if self.metainfo.geometry().piece_bytes(self.piece) != Some(self.position) {
-            return Ok(progress);
-        }
-        let length = std::mem::take(&mut self.position);
-        if self.is_right() { Ok(Progress::Verified(length)) } else { Err(self.wrong_piece()) }
-    }
-
-    /// Where the piece lies, for the person who must find out why.
-    fn wrong_piece(&self) -> Fault {
-        let geometry = self.metainfo.geometry();
-        let offset = u64::from(self.piece.0) * u64::from(geometry.piece_length());
-        let whole = geometry.whole_piece(self.piece);
-        let spans = whole.into_iter().flat_map(|whole| geometry.spans(whole));
-        let places = spans.filter(|span| !span.is_pad).filter_map(|span| {
-            let path = geometry.file(span.file)?.path;
-            Some(format!("'{path}' at byte {}", span.offset))
-        });
-        Fault::WrongPiece { piece: self.piece, offset, places: places.collect() }
-    }
-
-    fn is_v1(&self) -> bool {
-        self.metainfo.info_hash_v1().is_some()
-    }
-
-    fn hash(&mut self, mut bytes: &[u8]) {
-        if self.is_v1() {
+        if is_v1 {
             self.sha1.update(bytes);
             return;
         }
@@ -110,20 +89,130 @@ impl Verifier {
         self.leaf.clear();
     }
 
-    /// Whether the piece that has come to its end has the torrent's hash.
-    fn is_right(&mut self) -> bool {
-        if self.is_v1() {
-            let is = self.sha1.finalize_reset();
-            return self.metainfo.piece_hash_v1(self.piece).is_some_and(|right| *right == is[..]);
+    fn ahead_bytes(&self) -> usize {
+        self.ahead.values().map(Vec::len).sum()
+    }
+}
+
+/// Bytes that are kept ahead at most, where so many requests may be outstanding.
+fn bound_for(depth: u32) -> usize {
+    let blocks = depth.saturating_mul(AHEAD_DEPTHS).max(AHEAD_BLOCKS_MIN);
+    blocks as usize * BLOCK_BYTES as usize
+}
+
+impl Verifier {
+    /// Nothing begun.
+    pub fn new(metainfo: Arc<Metainfo>) -> Verifier {
+        Verifier { metainfo, parts: Vec::new(), ahead_bytes: 0, ahead_bytes_max: bound_for(0) }
+    }
+
+    /// For a connection that keeps at most `depth` requests outstanding.
+    pub fn for_depth(metainfo: Arc<Metainfo>, depth: u32) -> Verifier {
+        Verifier { ahead_bytes_max: bound_for(depth), ..Verifier::new(metainfo) }
+    }
+
+    /// Takes the bytes that stand `at` bytes into a block. The blocks of a connection come one after
+    /// another, each of them in order.
+    pub fn take(&mut self, block: BlockRef, at: u32, bytes: &[u8]) -> Result<Progress, Fault> {
+        let (begin, is_v1) = (block.begin + at, self.is_v1());
+        let index = self.part_of(block.piece);
+        let Some(part) = self.parts.get_mut(index) else { return Ok(Progress::Within) };
+        part.settled += bytes.len() as u32;
+        if part.has_holes {
+            // It cannot be hashed any more.
+        } else if begin == part.position {
+            part.hash(is_v1, bytes);
+            // The block that comes is not among those that are kept: all of these are whole.
+            while let Some(next) = part.ahead.remove(&part.position) {
+                self.ahead_bytes -= next.len();
+                part.hash(is_v1, &next);
+            }
+        } else {
+            let kept = part.ahead.entry(block.begin).or_default();
+            self.ahead_bytes += bytes.len();
+            let is_twice = begin < part.position || kept.len() != at as usize;
+            kept.extend_from_slice(bytes);
+            if is_twice || self.ahead_bytes > self.ahead_bytes_max {
+                let max = self.ahead_bytes_max / BLOCK_BYTES as usize;
+                let first = self.parts.iter().find(|part| !part.ahead.is_empty());
+                let lacks = first.map_or((block.piece, 0), |part| (part.piece, part.position));
+                return Err(Fault::OrderTooWide { piece: lacks.0, begin: lacks.1, max });
+            }
         }
-        if !self.leaf.is_empty() {
-            self.close_leaf();
+        self.close_when_settled(index)
+    }
+
+    /// A block that was asked for will not come.
+    pub fn lose(&mut self, block: BlockRef) -> Progress {
+        let index = self.part_of(block.piece);
+        let Some(part) = self.parts.get_mut(index) else { return Progress::Within };
+        self.ahead_bytes -= part.ahead_bytes();
+        part.ahead.clear();
+        part.has_holes = true;
+        part.settled += block.length;
+        // With holes there is nothing that could be wrong.
+        self.close_when_settled(index).unwrap_or(Progress::BrokenOff)
+    }
+
+    /// Where the piece's part is, which is begun if need be.
+    fn part_of(&mut self, piece: PieceIndex) -> usize {
+        let found = self.parts.iter().position(|part| part.piece == piece);
+        found.unwrap_or_else(|| {
+            self.parts.push(Part::new(piece));
+            self.parts.len() - 1
+        })
+    }
+
+    fn close_when_settled(&mut self, index: usize) -> Result<Progress, Fault> {
+        let is_settled = self.parts.get(index).is_some_and(|part| {
+            self.metainfo.geometry().piece_bytes(part.piece) == Some(part.settled)
+        });
+        if !is_settled {
+            return Ok(Progress::Within);
+        }
+        let part = self.parts.remove(index);
+        if part.has_holes {
+            return Ok(Progress::BrokenOff);
+        }
+        let (piece, length) = (part.piece, part.settled);
+        if self.is_right(part) {
+            Ok(Progress::Verified(length))
+        } else {
+            Err(self.wrong_piece(piece))
+        }
+    }
+
+    /// Where the piece lies, for the person who must find out why.
+    fn wrong_piece(&self, piece: PieceIndex) -> Fault {
+        let geometry = self.metainfo.geometry();
+        let offset = u64::from(piece.0) * u64::from(geometry.piece_length());
+        let whole = geometry.whole_piece(piece);
+        let spans = whole.into_iter().flat_map(|whole| geometry.spans(whole));
+        let places = spans.filter(|span| !span.is_pad).filter_map(|span| {
+            let path = geometry.file(span.file)?.path;
+            Some(format!("'{path}' at byte {}", span.offset))
+        });
+        Fault::WrongPiece { piece, offset, places: places.collect() }
+    }
+
+    fn is_v1(&self) -> bool {
+        self.metainfo.info_hash_v1().is_some()
+    }
+
+    /// Whether the piece that has come to its end has the torrent's hash.
+    fn is_right(&self, mut part: Part) -> bool {
+        if self.is_v1() {
+            let is = part.sha1.finalize();
+            return self.metainfo.piece_hash_v1(part.piece).is_some_and(|right| *right == is[..]);
+        }
+        if !part.leaf.is_empty() {
+            part.close_leaf();
         }
         let geometry = self.metainfo.geometry();
-        let file = geometry.file_of(self.piece).and_then(|file| geometry.file(file));
+        let file = geometry.file_of(part.piece).and_then(|file| geometry.file(file));
         let Some(file) = file else { return false };
-        let is = merkle::piece_hash(&self.leaves, geometry.piece_length(), file.length);
-        self.metainfo.piece_hash_v2(self.piece) == Some(&is)
+        let is = merkle::piece_hash(&part.leaves, geometry.piece_length(), file.length);
+        self.metainfo.piece_hash_v2(part.piece) == Some(&is)
     }
 }
 
@@ -193,7 +282,7 @@ mod tests {
         fn whole_pieces_are_verified_in_v1_and_v2_however_they_are_cut(step in 1_usize..20_000) {
             for format in [Format::V1, Format::V2] {
                 let metainfo = torrent(format);
-                let mut verifier = Verifier::new(metainfo.clone());
+                let mut verifier = Verifier::for_depth(metainfo.clone(), 8);
                 for piece in 0..metainfo.geometry().piece_count() {
                     let ends: Vec<_> = blocks_of(&metainfo, piece)
                         .into_iter()
@@ -212,7 +301,7 @@ mod tests {
     fn one_wrong_byte_is_a_fault_that_names_the_piece() {
         for format in [Format::V1, Format::V2] {
             let metainfo = torrent(format);
-            let mut verifier = Verifier::new(metainfo.clone());
+            let mut verifier = Verifier::for_depth(metainfo.clone(), 8);
             let blocks = blocks_of(&metainfo, 1);
             give(&mut verifier, blocks[0], 16 << 10).unwrap();
             let mut bytes = content(PIECE)[16 << 10..].to_vec();
@@ -226,13 +315,42 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_out_of_order_is_broken_off_and_the_next_one_is_verified() {
+    fn blocks_in_any_order_are_verified_and_a_wrong_byte_among_them_is_found() {
+        for format in [Format::V1, Format::V2] {
+            let metainfo = torrent(format);
+            let mut verifier = Verifier::for_depth(metainfo.clone(), 8);
+            let (first, second) = (blocks_of(&metainfo, 0), blocks_of(&metainfo, 1));
+            assert_eq!(give(&mut verifier, first[1], 5_000), Ok(Progress::Within));
+            assert_eq!(give(&mut verifier, second[1], 7_000), Ok(Progress::Within));
+            assert_eq!(give(&mut verifier, first[0], 3_000), Ok(Progress::Verified(PIECE)));
+            let mut bytes = content(PIECE)[..16 << 10].to_vec();
+            bytes[16_000] ^= 1;
+            let fault = verifier.take(second[0], 0, &bytes).unwrap_err();
+            assert!(matches!(fault, Fault::WrongPiece { piece: PieceIndex(1), .. }), "{fault}");
+            assert_eq!((verifier.parts.len(), verifier.ahead_bytes), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_refused_block_breaks_its_piece_off_and_no_other() {
         let metainfo = torrent(Format::V1);
-        let mut verifier = Verifier::new(metainfo.clone());
+        let mut verifier = Verifier::for_depth(metainfo.clone(), 8);
         let (first, second) = (blocks_of(&metainfo, 0), blocks_of(&metainfo, 1));
         assert_eq!(give(&mut verifier, first[1], 16 << 10), Ok(Progress::Within));
-        assert_eq!(give(&mut verifier, first[0], 16 << 10), Ok(Progress::Within));
-        assert_eq!(give(&mut verifier, second[0], 16 << 10), Ok(Progress::BrokenOff));
+        assert_eq!(give(&mut verifier, second[0], 16 << 10), Ok(Progress::Within));
+        assert_eq!(verifier.lose(first[0]), Progress::BrokenOff);
         assert_eq!(give(&mut verifier, second[1], 16 << 10), Ok(Progress::Verified(PIECE)));
+        assert_eq!((verifier.parts.len(), verifier.ahead_bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_is_kept_ahead_has_a_bound_and_the_fault_names_what_lacks() {
+        let metainfo = torrent(Format::V1);
+        let mut verifier = Verifier::for_depth(metainfo.clone(), 8);
+        verifier.ahead_bytes_max = BLOCK_BYTES as usize;
+        let (first, second) = (blocks_of(&metainfo, 0), blocks_of(&metainfo, 1));
+        assert_eq!(give(&mut verifier, first[1], 16 << 10), Ok(Progress::Within));
+        let fault = give(&mut verifier, second[1], 16 << 10).unwrap_err();
+        assert!(fault.to_string().contains("piece 0 lacks its block at 0"), "{fault}");
     }
 }

@@ -32,7 +32,8 @@ impl Form {
         let seeder = &peers.seeder;
         let blocks = Blocks::new(seeder.pieces.clone(), self.order, number, share.connections);
         let requests = Requests::closed(blocks, self.depth as usize, u64::MAX);
-        let verifier = seeder.metainfo.clone().filter(|_| self.verify).map(Verifier::new);
+        let metainfo = seeder.metainfo.clone().filter(|_| self.verify);
+        let verifier = metainfo.map(|metainfo| Verifier::for_depth(metainfo, self.depth));
         let pieces = seeder.pieces.count();
         Leecher::new(seeder.info_hash, pieces, requests, Interest::Told, verifier)
     }

@@ -137,7 +137,7 @@ pub struct Counts {
     /// Answers that were errors, or never came.
     pub errors: u64,
     pub pieces_verified: u64,
-    /// Pieces that could not be hashed, since their blocks came in another order than asked.
+    /// Pieces that could not be hashed, since the target refused blocks of them.
     pub pieces_broken_off: u64,
     /// Bytes of the verified pieces, each counted once.
     pub distinct_bytes: u64,

@@ -74,7 +74,10 @@ fn of_load(load: &LoadResult) -> Vec<String> {
         (counts.lost, "connections were lost"),
         (counts.chokes, "chokes after the load began"),
         (counts.rejects, "requests were rejected"),
-        (counts.pieces_broken_off, "pieces came in another order than asked and were not hashed"),
+        (
+            counts.pieces_broken_off,
+            "pieces were not hashed, since the target refused blocks of them",
+        ),
     ];
     for (times, what) in counted {
         if times > 0 {

@@ -37,6 +37,8 @@ pub(crate) struct Stub {
     pub(crate) rejects_every: Option<u64>,
     /// After each so manieth answer of a connection it chokes, and unchokes again.
     pub(crate) chokes_every: Option<u64>,
+    /// Of each two requests of a connection it answers the second one first.
+    pub(crate) swaps: bool,
     /// What it serves, and the length of its pieces. None: anything.
     pub(crate) content: Option<(Arc<Vec<u8>>, u32)>,
     pub(crate) info_hash: InfoHash,
@@ -53,6 +55,7 @@ impl Default for Stub {
             leaves: None,
             rejects_every: None,
             chokes_every: None,
+            swaps: false,
             content: None,
             info_hash: NAME,
         }
@@ -150,7 +153,7 @@ fn answer(
     number: u64,
     began: Instant,
 ) -> std::io::Result<()> {
-    for ((came, request), count) in told.iter().zip(1_u64..) {
+    for ((came, request), count) in in_order(stub.swaps, told).zip(1_u64..) {
         std::thread::sleep((came + stub.delay).saturating_duration_since(Instant::now()));
         if let Some((period, length)) = stub.stall {
             let into = began.elapsed().as_micros() % period.as_micros();
@@ -178,6 +181,20 @@ fn answer(
         }
     }
     Ok(())
+}
+
+/// Requests in the order in which they are answered.
+fn in_order<'a, T: 'a>(swaps: bool, told: &'a Receiver<T>) -> impl Iterator<Item = T> + 'a {
+    let mut held = None;
+    std::iter::from_fn(move || {
+        if !swaps {
+            return told.recv().ok();
+        }
+        held.take().or_else(|| {
+            held = Some(told.recv().ok()?);
+            told.recv().ok()
+        })
+    })
 }
 
 /// The piece message for a request.

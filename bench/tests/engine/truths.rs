@@ -179,11 +179,13 @@ fn verify(
     metainfo: &Arc<Metainfo>,
     content: Vec<u8>,
     corrupts: Option<u64>,
+    swaps: bool,
     length: Duration,
 ) -> (Results, Option<u32>) {
     let info_hash: InfoHash = metainfo.swarms().next().unwrap();
     let content = Some((Arc::new(content), PIECE));
-    let (target, seen) = stub::start(Stub { corrupts, content, info_hash, ..Stub::default() });
+    let (target, seen) =
+        stub::start(Stub { corrupts, swaps, content, info_hash, ..Stub::default() });
     let kind = Kind::Flood { connections: 4, depth: 8, order: Order::Sequential, verify: true };
     let mut plan: Plan = plan(target, vec![phase("p", length, vec![load("v", kind)])]);
     let seeder = plan.seeder.as_mut().unwrap();
@@ -197,11 +199,11 @@ fn verify(
 
 #[test]
 fn one_wrong_block_in_ten_thousand_is_caught_and_named() {
-    for format in [Format::V1, Format::V2] {
+    for (format, swaps) in [(Format::V1, false), (Format::V2, false), (Format::V1, true)] {
         let content = content();
         let metainfo = torrent(format, &content);
         let path = metainfo.geometry().files().next().unwrap().path;
-        let (results, corrupted) = verify(&metainfo, content, Some(10_000), MS(60_000));
+        let (results, corrupted) = verify(&metainfo, content, Some(10_000), swaps, MS(60_000));
         let piece = corrupted.unwrap();
         let offset = u64::from(piece) * u64::from(PIECE);
         let right = format!(
@@ -218,10 +220,11 @@ fn one_wrong_block_in_ten_thousand_is_caught_and_named() {
 
 #[test]
 fn right_bytes_pass_and_each_piece_is_distinct_once() {
-    for format in [Format::V1, Format::V2] {
+    let cases = [(Format::V1, false), (Format::V2, false), (Format::V1, true), (Format::V2, true)];
+    for (format, swaps) in cases {
         let content = content();
         let metainfo = torrent(format, &content);
-        let (results, _) = verify(&metainfo, content, None, MS(2_500));
+        let (results, _) = verify(&metainfo, content, None, swaps, MS(1_500));
         assert_eq!(results.failures, Vec::<String>::new());
         let counts = results.phases[0].loads[0].counts;
         assert!(counts.pieces_verified > 0 && counts.pieces_broken_off == 0, "{counts:?}");
