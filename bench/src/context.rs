@@ -29,7 +29,8 @@ impl Context {
     /// Tells the main thread.
     pub fn tell(&self, event: Event) {
         // The main thread has gone only when the run has failed.
-        let _ = self.tell.send(Note { load: self.load, event });
+        let _ =
+            self.tell.send(Note { thread: std::thread::current().id(), load: self.load, event });
     }
 
     /// Starts a thread of the load at a place. Its end, and its error, are told for it.

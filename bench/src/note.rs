@@ -1,5 +1,7 @@
 //! What the threads of a load tell the main one.
 
+use std::thread::ThreadId;
+
 use hdrhistogram::Histogram;
 use ringseed_meta::Instant;
 
@@ -8,6 +10,8 @@ use crate::results::{Check, Counts, ErrorCount};
 /// A word from a thread about the load with this number within the phase.
 #[derive(Debug)]
 pub struct Note {
+    /// Who tells it.
+    pub thread: ThreadId,
     /// Index into [`Phase::loads`](crate::plan::Phase::loads).
     pub load: usize,
     pub event: Event,

@@ -1,6 +1,7 @@
 //! What the threads of one load have told, by interval and in all.
 
 use std::collections::BTreeMap;
+use std::thread::ThreadId;
 
 use hdrhistogram::Histogram;
 
@@ -24,14 +25,37 @@ pub(super) struct Gathered {
     errors: BTreeMap<String, u64>,
     /// What was seen of intervals that are not closed yet.
     open: BTreeMap<usize, Slot>,
+    /// Connections of each thread, as it last told.
+    connections: OfThreads,
 }
 
 /// An interval that is not closed yet.
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) counts: Counts,
+    /// Connections open at its end. Known when it is closed.
     pub(super) connections: u64,
+    /// Of each thread that told; of a thread that told twice, since one note was late, the last.
+    of_threads: OfThreads,
     latencies: BTreeMap<&'static str, Histogram<u64>>,
+}
+
+/// A number of each thread; there are few of them.
+#[derive(Default)]
+struct OfThreads(Vec<(ThreadId, u64)>);
+
+impl OfThreads {
+    /// The last one holds.
+    fn set(&mut self, thread: ThreadId, number: u64) {
+        match self.0.iter_mut().find(|(of, _)| *of == thread) {
+            Some((_, before)) => *before = number,
+            None => self.0.push((thread, number)),
+        }
+    }
+
+    fn sum(&self) -> u64 {
+        self.0.iter().map(|(_, number)| number).sum()
+    }
 }
 
 impl Slot {
@@ -60,6 +84,7 @@ impl Gathered {
             why_lost: None,
             errors: BTreeMap::new(),
             open: BTreeMap::new(),
+            connections: OfThreads::default(),
         }
     }
 
@@ -92,13 +117,19 @@ impl Gathered {
     }
 
     /// `closed`: intervals that are closed already; what is told of them late counts in the next.
-    pub(super) fn on_seen(&mut self, seen: Seen, line: Option<Timeline>, closed: usize) {
+    pub(super) fn on_seen(
+        &mut self,
+        thread: ThreadId,
+        seen: Seen,
+        line: Option<Timeline>,
+        closed: usize,
+    ) {
         let Seen { until, counts, open, latencies, .. } = seen;
         add_counts(&mut self.result.counts, &counts);
         let index = line.map_or(0, |line| line.index_until(until).max(closed));
         let slot = self.open.entry(index).or_default();
         slot.add(&counts, latencies);
-        slot.connections += open;
+        slot.of_threads.set(thread, open);
     }
 
     /// Closes the intervals before `until`, which become one where they are several.
@@ -109,9 +140,13 @@ impl Gathered {
                 break;
             }
             let slot = entry.remove();
-            sum.connections = slot.connections;
+            slot.of_threads
+                .0
+                .into_iter()
+                .for_each(|(thread, open)| self.connections.set(thread, open));
             sum.add(&slot.counts, slot.latencies.into_iter().collect());
         }
+        sum.connections = self.connections.sum();
         let begin = line.interval * from as u32;
         let length = line.end_of(until.saturating_sub(1)).since(line.from.after(begin));
         for (name, recorded) in &sum.latencies {
@@ -214,20 +249,41 @@ mod tests {
     #[test]
     fn what_threads_saw_of_an_interval_is_one_and_nothing_gets_lost() {
         let mut load = Gathered::new(LoadResult::default(), 4);
-        load.on_seen(seen(2_000_000, 5, 10), Some(LINE), 0);
-        load.on_seen(seen(2_000_000, 7, 30), Some(LINE), 0);
+        let [one, other] = threads();
+        load.on_seen(one, seen(2_000_000, 5, 10), Some(LINE), 0);
+        load.on_seen(other, seen(2_000_000, 7, 30), Some(LINE), 0);
         let first = load.close(0, 1, LINE);
         assert_eq!((first.counts.answers, first.connections), (12, 4));
         assert_eq!(first.latency().unwrap().max(), 30);
         // Told late, and one that was never closed.
-        load.on_seen(seen(2_000_000, 1, 50), Some(LINE), 1);
-        load.on_seen(seen(9_000_000, 2, 70), Some(LINE), 1);
+        load.on_seen(one, seen(2_000_000, 1, 50), Some(LINE), 1);
+        load.on_seen(one, seen(9_000_000, 2, 70), Some(LINE), 1);
         assert_eq!(load.close(1, 2, LINE).counts.answers, 1);
         let result = load.finish();
         assert_eq!(result.counts.answers, 15);
         let latency = &result.latencies["request_to_piece"];
         assert_eq!((latency.total.len(), latency.intervals.len()), (4, 2));
         assert_eq!(latency.intervals[1].begin, Duration::from_secs(1));
+    }
+
+    fn threads() -> [ThreadId; 2] {
+        let id = || std::thread::spawn(|| ()).thread().id();
+        [id(), id()]
+    }
+
+    #[test]
+    fn a_thread_whose_note_comes_late_has_its_connections_once() {
+        let mut load = Gathered::new(LoadResult::default(), 4);
+        let [one, other] = threads();
+        load.on_seen(one, seen(2_000_000, 5, 10), Some(LINE), 0);
+        assert_eq!(load.close(0, 1, LINE).connections, 2);
+        // Of the interval before, and of this one.
+        load.on_seen(other, seen(2_000_000, 5, 10), Some(LINE), 1);
+        load.on_seen(other, seen(3_000_000, 5, 10), Some(LINE), 1);
+        load.on_seen(one, seen(3_000_000, 5, 10), Some(LINE), 1);
+        assert_eq!(load.close(1, 2, LINE).connections, 4);
+        // Nobody has told yet: what was last known.
+        assert_eq!(load.close(2, 3, LINE).connections, 4);
     }
 
     #[test]

@@ -380,7 +380,7 @@ impl Progress<'_> {
                 }
             }
             Event::Error(error) => load.on_error(error),
-            Event::Interval(seen) => load.on_seen(*seen, line, closed),
+            Event::Interval(seen) => load.on_seen(note.thread, *seen, line, closed),
             Event::Checked(check) => {
                 // A failed one fails the run, at its end: the others are still of interest.
                 if !check.passed {
