@@ -84,7 +84,8 @@ trait Mode {
         true
     }
 
-    /// Whether answers that come after the counted time are waited for, and count.
+    /// Whether answers that come after the counted time are waited for: their times are recorded, and
+    /// they are no errors. As answers and bytes they do not count.
     fn waits_for_last_answers(&self) -> bool {
         false
     }

@@ -194,7 +194,7 @@ impl Leecher {
         let left = match &mut self.phase {
             Phase::Payload { answers, left } => {
                 *left -= length;
-                tally.on_payload(length);
+                tally.on_payload(length, now);
                 if *left == 0 {
                     tally.on_block(answers.since, now);
                 }

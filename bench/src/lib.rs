@@ -71,8 +71,8 @@ pub mod limits {
     pub const TRICKLE_STEPS: usize = 10;
     /// Milliseconds of a step.
     pub const TRICKLE_STEP_MS: u64 = 10;
-    /// Milliseconds after the counted time in which answers to an open loop still count. What is not
-    /// answered by then is an error.
+    /// Milliseconds after the counted time in which answers to an open loop are waited for. What is
+    /// not answered by then is an error.
     pub const LAST_ANSWERS_MS: u64 = 1_000;
     /// Intervals of a phase: points of its time series.
     pub const INTERVALS_MAX: u32 = 600;

@@ -19,6 +19,9 @@ pub struct Tally {
     pub latencies: Latencies,
     /// Answers to what was asked for earlier are not recorded.
     pub record_from: Instant,
+    /// Answers that come later are recorded, and not counted: the time and the cost that counts are
+    /// divided by end here.
+    pub count_until: Instant,
     /// Which pieces of the torrent were verified, by any thread of the load.
     distinct: Arc<Distinct>,
 }
@@ -84,6 +87,7 @@ impl Tally {
             counts: Counts::default(),
             latencies: Latencies::new(),
             record_from: Instant::ZERO,
+            count_until: Instant::from_us(u64::MAX),
             distinct,
         }
     }
@@ -108,14 +112,18 @@ impl Tally {
     }
 
     #[inline]
-    pub(crate) fn on_payload(&mut self, length: u32) {
-        self.counts.payload_bytes += u64::from(length);
+    pub(crate) fn on_payload(&mut self, length: u32, now: Instant) {
+        if now < self.count_until {
+            self.counts.payload_bytes += u64::from(length);
+        }
     }
 
     /// A block has come whole that was asked for, or was to be asked for, at `since`.
     #[inline]
     pub(crate) fn on_block(&mut self, since: Instant, now: Instant) {
-        self.counts.answers += 1;
+        if now < self.count_until {
+            self.counts.answers += 1;
+        }
         if since >= self.record_from {
             record(&mut self.latencies.request_to_piece, now.since(since));
         }
@@ -187,6 +195,18 @@ mod tests {
         assert_eq!(told, [("request_to_piece", 1, 7), ("unchoke", 1, 9)]);
         let (counts, latencies) = tally.take();
         assert_eq!((counts, latencies.len()), (Counts::default(), 0));
+    }
+
+    #[test]
+    fn answers_after_the_counted_time_are_recorded_and_not_counted() {
+        let mut tally = Tally::new(Arc::new(Distinct::new(1)));
+        tally.count_until = AT(100);
+        for now in [99, 100] {
+            tally.on_payload(7, AT(now));
+            tally.on_block(AT(50), AT(now));
+        }
+        assert_eq!((tally.counts.answers, tally.counts.payload_bytes), (1, 7));
+        assert_eq!((tally.counts.errors, tally.latencies.request_to_piece.len()), (0, 2));
     }
 
     #[test]

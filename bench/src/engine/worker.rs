@@ -114,6 +114,9 @@ impl<M: Mode> Worker<M> {
         if enters(Stage::Counting) {
             self.told_until = self.pool.context.schedule.count_from();
             self.pool.tally.begin_counting();
+            if self.mode.waits_for_last_answers() {
+                self.pool.tally.count_until = self.pool.context.schedule.until();
+            }
             self.mode.count(&mut self.pool);
         }
         let until = self.pool.context.schedule.until();

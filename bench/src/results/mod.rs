@@ -128,7 +128,8 @@ pub struct Counts {
     pub lost: u64,
     /// Requests sent (blocks, announces, scrapes).
     pub requests: u64,
-    /// Blocks or answers received.
+    /// Blocks or answers received within the counted time; those of an open loop that come later are in
+    /// its latencies alone.
     pub answers: u64,
     /// Bytes of blocks, headers not counted.
     pub payload_bytes: u64,

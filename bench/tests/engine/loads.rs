@@ -208,6 +208,23 @@ fn a_silent_seeder_does_not_look_good_in_an_open_loop() {
 }
 
 #[test]
+fn answers_after_the_counted_time_have_latencies_and_no_rate() {
+    // Each answer comes when the counted time is over.
+    let (target, _) = stub::start(Stub { delay: MS(600), ..Stub::default() });
+    let kind =
+        Kind::Latency { connections: 2, rate: Rate::PerSecond(500.0), order: Order::Sequential };
+    let results = carry_out(&plan(target, vec![phase("p", MS(400), vec![load("l", kind)])]));
+    let phase = passed(&results);
+    let load = &phase.loads[0];
+    let recorded = latency_count(load, "request_to_piece");
+    assert!((199..=201).contains(&recorded), "{recorded}");
+    let counts = load.counts;
+    assert_eq!((counts.answers, counts.payload_bytes, counts.errors), (0, 0, 0), "{counts:?}");
+    assert_eq!(phase.cost.gb_per_s, 0.0);
+    assert!(phase.series.iter().all(|sample| sample.answers_per_s == 0.0));
+}
+
+#[test]
 fn a_churn_fetches_its_blocks_and_leaves_by_fin_and_by_reset() {
     let (target, seen) = stub::start(Stub::default());
     let kind = Kind::Churn { rate: 200.0, blocks: 3 };
