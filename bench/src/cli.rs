@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use self::outcome::Outcome;
+use crate::abuse;
 use crate::plan::{Phase, Plan, Seeder, Tracker};
 use crate::scenario::check_name;
 
@@ -55,6 +56,7 @@ enum Command {
     /// Announce and scrape at a rate, over HTTP, UDP or both
     Announce(announce::Announce),
     /// Send hostile peers: what does the seeder do to each?
+    #[command(after_help = hostile_peers())]
     Abuse(peers::Abuse),
     /// Run the phases of a scenario file (docs/scenarios.md)
     Run(scenario::Run),
@@ -78,6 +80,13 @@ impl Cli {
             Command::Report(flags) => flags.run(),
         }
     }
+}
+
+/// Names for `--only`, and what each does.
+fn hostile_peers() -> String {
+    let width = abuse::catalogue().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = abuse::catalogue().map(|(name, what)| format!("\n  {name:width$}  {what}"));
+    format!("Hostile peers (docs/abuse.md tells why):{}", lines.collect::<String>())
 }
 
 /// What every run has.

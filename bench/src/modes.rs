@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::Args;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::abuse;
 use crate::limits::{
     BYTES_PER_S_MAX, CHURN_BLOCKS_MAX, CONNECTIONS_MAX, DEPTH_MAX, RATE_MAX, TORRENTS_MAX,
 };
@@ -285,6 +286,16 @@ pub struct Abuse {
 impl Abuse {
     /// The catalogue, or a part of it.
     pub fn kind(&self) -> Result<Kind, OutOfBounds> {
+        let is_one = |name: &str| abuse::catalogue().any(|(of_one, _)| of_one == name);
+        if let Some(unknown) = self.only.iter().find(|name| !is_one(name)) {
+            let names: Vec<&str> = abuse::catalogue().map(|(name, _)| name).collect();
+            return Err(OutOfBounds {
+                field: "only",
+                value: format!("'{unknown}'"),
+                limit: format!("no hostile peer is called so; there are {}", names.join(", ")),
+                cure: "for all of them leave it out",
+            });
+        }
         Ok(Kind::Abuse { only: self.only.clone() })
     }
 }

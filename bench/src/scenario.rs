@@ -184,6 +184,13 @@ fn phase_of(written: &WrittenPhase, defaults: &Times) -> Result<Phase, ScenarioE
     if let Some(twice) = first_twice(loads.iter().map(|load| load.name.as_str())) {
         return Err(place.error(format!("two loads are called '{twice}': give one a 'name'")));
     }
+    let is_abuse = |load: &Load| matches!(load.kind, Kind::Abuse { .. });
+    if loads.len() > 1 && loads.iter().any(is_abuse) {
+        return Err(place.error(
+            "abuse beside other loads: it checks what memory and descriptors the target is left \
+             with, and would see theirs; give it a phase of its own",
+        ));
+    }
     let connections: u32 = loads.iter().map(|load| load.kind.connections()).sum();
     if connections > PHASE_CONNECTIONS_MAX {
         return Err(place.error(format!(

@@ -68,6 +68,16 @@ fn numbers_out_of_bounds() {
 }
 
 #[test]
+fn hostile_peers_are_known_by_name() {
+    let wanted = ["'nonsense'", "no hostile peer is called so", "wrong-infohash, ", "leave it out"];
+    load_refused("abuse", &["--only", "noise,nonsense"], &[&["--only"], &wanted[..]].concat());
+    let help = String::from_utf8(swarm(&["abuse", "--help"]).stdout).unwrap();
+    for (name, _) in ringseed_swarm::abuse::catalogue() {
+        assert!(help.contains(&format!("  {name}  ")), "{name}: {help}");
+    }
+}
+
+#[test]
 fn targets_that_are_none() {
     refused(&["flood"], &["<ADDR:PORT>"]);
     refused(&["flood", "localhost:1"], &["'localhost:1'", "such as 127.0.0.1:6881"]);

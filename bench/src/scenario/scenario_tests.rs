@@ -33,15 +33,18 @@ load = [
     { mode = "churn", rate = 12.5, blocks = 0 },
     { mode = "verify" },
     { mode = "announce", transport = "udp", torrents = 3, scrapes = 1 },
-    { mode = "abuse", only = ["slow-handshake"] },
 ]
+
+[[phase]]
+name = "hostile"
+load = [{ mode = "abuse", only = ["drip-handshake"] }]
 "#;
 
 #[test]
 fn a_scenario_with_all_modes_is_read() {
     let scenario = parse(WHOLE).unwrap();
     assert_eq!((scenario.title.as_deref(), scenario.rounds), (Some("all modes"), 2));
-    let [peak, mixed] = scenario.phases.as_slice() else { panic!("{scenario:?}") };
+    let [peak, mixed, hostile] = scenario.phases.as_slice() else { panic!("{scenario:?}") };
     let ms = Duration::from_millis;
     assert_eq!((peak.opening, peak.warm_up, peak.length), (ms(30_500), ms(0), ms(5_000)));
     assert_eq!((mixed.opening, mixed.warm_up, mixed.length), (ms(30_500), ms(1_000), ms(250)));
@@ -63,9 +66,10 @@ fn a_scenario_with_all_modes_is_read() {
             &Kind::Churn { rate: 12.5, blocks: 0 },
             &Kind::Flood { connections: 100, depth: 64, order: Order::Sequential, verify: true },
             &Kind::Announce { transport: Transport::Udp, rate: 1e3, torrents: 3, scrapes: 1.0 },
-            &Kind::Abuse { only: vec!["slow-handshake".into()] },
         ]
     );
+    let [Load { kind: Kind::Abuse { only }, .. }] = hostile.loads.as_slice() else { panic!() };
+    assert_eq!(only, &["drip-handshake"]);
     let names: Vec<&str> = mixed.loads.iter().map(|load| load.name.as_str()).collect();
     assert_eq!(names[..3], ["latency", "fixed", "slow"]);
 }
@@ -104,6 +108,14 @@ fn a_value_out_of_bounds_names_phase_load_field_value_and_limit() {
     check("mode = \"announce\"", &["no transport", "http or udp"]);
     check("mode = \"latency\"\nrate = \"quick\"", &["rate 'quick'", "50%"]);
     check("mode = \"latency\"\nrate = \"150%\"", &["rate 150%", "up to 100 %"]);
+    check("mode = \"abuse\"\nonly = [\"no\"]", &["only 'no'", "there are wrong-infohash, "]);
+}
+
+#[test]
+fn hostile_peers_have_a_phase_to_themselves() {
+    let beside = with_load("mode = \"abuse\"\n[[phase.load]]\nmode = \"idle\"");
+    let wanted = ["phase 'p': abuse beside other loads", "descriptors", "a phase of its own"];
+    refused(&beside, &wanted);
 }
 
 #[test]
