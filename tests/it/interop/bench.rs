@@ -46,6 +46,17 @@ fn swarm(folder: &Path, more: &[&str]) -> Output {
     command.output().unwrap()
 }
 
+/// Why bench/swarm.sh can make no network namespaces with veth pairs here, if so.
+fn why_no_namespaces() -> Option<String> {
+    let mut command = Command::new("unshare");
+    command.arg("--net").args(["ip", "link", "add", "near", "type", "veth", "peer", "name", "far"]);
+    match command.stdin(Stdio::null()).output() {
+        Ok(made) if made.status.success() => None,
+        Ok(made) => Some(String::from_utf8_lossy(&made.stderr).trim().into()),
+        Err(error) => Some(format!("'unshare' cannot be run: {error}")),
+    }
+}
+
 /// Bytes of blocks that a phase's loads received.
 fn payload_bytes(results: &Value, phase: usize) -> u64 {
     let loads = results["phases"][phase]["loads"].as_array().unwrap();
@@ -74,6 +85,24 @@ fn a_profile_is_run_and_leaves_its_report() {
     }
     let pid = results["target"]["pid"].as_u64().unwrap();
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "the seeder was left running");
+}
+
+#[test]
+fn leechers_come_from_namespaces_of_their_own() {
+    if let Some(why) = why_no_namespaces() {
+        eprintln!("skipped: root is needed to make network namespaces: {why}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let run = swarm(folder.path(), &["--netns", "2"]);
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{said}");
+    let results = std::fs::read(folder.path().join("report/result.json")).unwrap();
+    let results: Value = serde_json::from_slice(&results).unwrap();
+    assert_eq!(results["machine"]["namespaces"], 2, "{said}");
+    let counts = &results["phases"][0]["loads"][0]["counts"];
+    assert_eq!((&counts["unchoked"], &counts["lost"]), (&8.into(), &0.into()), "{counts}");
+    assert!(payload_bytes(&results, 0) > 0 && payload_bytes(&results, 1) > 0);
 }
 
 #[test]
