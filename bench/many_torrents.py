@@ -5,11 +5,12 @@ usage: many_torrents.py RINGSEED [COUNT [FOLDER]]
 
 Makes COUNT torrents of 16 KiB each, runs `RINGSEED seed` over them once so that all are verified and
 recorded, then starts it again and takes a block of every one of them. Prints one line a figure.
+Everything lies in a folder of its own in FOLDER, and is removed in the end.
 """
 import hashlib
 import json
 import os
-import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -18,6 +19,8 @@ import tempfile
 import time
 
 BLOCK = 16384
+
+started = []  # all that have been started, to be stopped whatever goes wrong
 
 
 def content(number):
@@ -43,7 +46,9 @@ def make(folder, count):
 def start(program, folder, state):
     command = [program, "seed", folder, "--json", "--listen", "127.0.0.1:0", "--state-dir", state]
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    # It ends when we do, however that happens.
+    process = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--", *command], stdout=subprocess.PIPE)
+    started.append(process)
     for line in process.stdout:
         event = json.loads(line)
         if event["event"] == "error":
@@ -132,11 +137,17 @@ def main():
         sys.exit(__doc__)
     program = sys.argv[1]
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
-    folder = sys.argv[3] if len(sys.argv) > 3 else tempfile.mkdtemp(prefix="many-torrents-")
-    try:
-        measure(program, count, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    parent = sys.argv[3] if len(sys.argv) > 3 else None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    with tempfile.TemporaryDirectory(prefix="many-torrents-", dir=parent) as folder:
+        try:
+            measure(program, count, folder)
+        finally:
+            for process in started:
+                if process.poll() is None:
+                    stop(process)
 
 
 if __name__ == "__main__":
