@@ -245,6 +245,11 @@ fn nth_address(first: IpAddr, number: u32) -> IpAddr {
     }
 }
 
+/// The last microsecond before a time.
+fn last_before(time: Instant) -> Instant {
+    Instant::from_us(time.as_us().saturating_sub(1))
+}
+
 /// From now until then; at most `most`.
 fn wait_until(then: Option<Instant>, now: Instant, most: Duration) -> Duration {
     then.map_or(most, |then| then.since(now).min(most))

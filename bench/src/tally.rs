@@ -19,6 +19,8 @@ pub struct Tally {
     pub latencies: Latencies,
     /// Answers to what was asked for earlier are not recorded.
     pub record_from: Instant,
+    /// The openings of connections that were due earlier are not recorded.
+    pub openings_from: Instant,
     /// Answers that come later are recorded, and not counted: the time and the cost that counts are
     /// divided by end here.
     pub count_until: Instant,
@@ -33,8 +35,8 @@ pub struct Latencies {
     pub request_to_piece: Histogram<u64>,
     /// From the time at which something was to happen to the time at which it did.
     pub late: Histogram<u64>,
-    /// From the call of connect(2) to its end, the seeder's handshake, its first word on its
-    /// pieces, its first unchoke.
+    /// From the call of connect(2), in a churn from when the leecher was due, to the connection, the
+    /// seeder's handshake, its first word on its pieces, its first unchoke.
     pub connected: Histogram<u64>,
     pub handshake: Histogram<u64>,
     pub bitfield: Histogram<u64>,
@@ -87,6 +89,7 @@ impl Tally {
             counts: Counts::default(),
             latencies: Latencies::new(),
             record_from: Instant::ZERO,
+            openings_from: Instant::ZERO,
             count_until: Instant::from_us(u64::MAX),
             distinct,
         }
@@ -105,8 +108,9 @@ impl Tally {
         self.latencies.late.reset();
     }
 
-    /// Forgets the times of connections that were made so far: those that are made later count.
-    pub fn forget_openings(&mut self) {
+    /// Forgets the times of connections that were due before: those that are due later count.
+    pub fn record_openings_from(&mut self, time: Instant) {
+        self.openings_from = time;
         let Latencies { connected, handshake, bitfield, unchoke, .. } = &mut self.latencies;
         [connected, handshake, bitfield, unchoke].into_iter().for_each(Histogram::reset);
     }
@@ -135,6 +139,15 @@ impl Tally {
         if since >= self.record_from {
             self.counts.errors += 1;
             record(&mut self.latencies.request_to_piece, now.since(since));
+        }
+    }
+
+    /// A peer that was due at `since` was not unchoked: recorded with the time it has waited, since
+    /// to leave it out would flatter whoever does not serve.
+    pub(crate) fn on_unserved(&mut self, since: Instant, now: Instant) {
+        if since >= self.openings_from {
+            self.counts.errors += 1;
+            record(&mut self.latencies.unchoke, now.since(since));
         }
     }
 

@@ -1,10 +1,12 @@
 //! Peers that come at a rate, wait for the unchoke, fetch some blocks, and leave: by FIN and by RST
-//! in turn.
+//! in turn. Each is charged from the time at which it was due: the wait until it may connect, since
+//! few are made at once or too many are open, is the seeder's as much as the one for its unchoke.
 
 use ringseed_meta::Instant;
 
+use super::connection::State;
 use super::pool::{Farewell, Pool};
-use super::{EngineError, Mode, Peers, Share};
+use super::{EngineError, Mode, Peers, Share, last_before};
 use crate::clock::Stage;
 use crate::leecher::{Interest, Leecher, Milestones};
 use crate::limits::{CHURN_OPEN_MAX, OPEN_LOOP_DEPTH};
@@ -28,12 +30,24 @@ pub(super) struct Churn {
     left: u64,
     /// It was told that the seeder does not keep up.
     told: bool,
+    /// Arrivals until then waited for a place: they are not our lateness.
+    held_until: Instant,
 }
 
 impl Churn {
     /// This thread's share of `rate` peers a second, each for `blocks` blocks.
     pub(super) fn new(peers: Peers, rate: f64, blocks: u32, share: Share) -> Churn {
-        Churn { peers, rate, blocks, share, pace: None, free: Vec::new(), left: 0, told: false }
+        Churn {
+            peers,
+            rate,
+            blocks,
+            share,
+            pace: None,
+            free: Vec::new(),
+            left: 0,
+            told: false,
+            held_until: Instant::ZERO,
+        }
     }
 
     fn leecher(&self, number: u32) -> Leecher {
@@ -59,6 +73,19 @@ impl Churn {
     }
 }
 
+/// A peer will not get what it came for.
+fn give_up(pool: &mut Pool, index: usize, now: Instant) {
+    let connection = pool.connection(index);
+    // Where it has not begun to connect, it has waited since it was due.
+    let since = connection.due.unwrap_or(connection.opened);
+    if connection.leecher.milestones().unchoke.is_none() {
+        pool.tally.on_unserved(since, now);
+        return;
+    }
+    let given_up = connection.leecher.give_up();
+    given_up.into_iter().for_each(|since| pool.tally.on_unanswered(since, now));
+}
+
 impl Mode for Churn {
     fn is_ready(&self, _: Milestones) -> bool {
         // The opening waits for none of them.
@@ -71,8 +98,14 @@ impl Mode for Churn {
         Ok(())
     }
 
+    fn waits_for_last_answers(&self) -> bool {
+        true
+    }
+
     fn count(&mut self, pool: &mut Pool) {
-        pool.tally.forget_openings();
+        let count_from = pool.context.schedule.count_from();
+        pool.tally.record_openings_from(count_from);
+        pool.tally.record_from = count_from;
     }
 
     fn turn(
@@ -81,25 +114,34 @@ impl Mode for Churn {
         stage: Stage,
         now: Instant,
     ) -> Result<Option<Instant>, EngineError> {
-        if !matches!(stage, Stage::WarmingUp | Stage::Counting) {
+        if !matches!(stage, Stage::WarmingUp | Stage::Counting | Stage::Over) {
             return Ok(None);
         }
+        let until = last_before(pool.context.schedule.until());
         while let Some(next_at) = self.pace.as_ref().map(Pace::next_at) {
+            if next_at > until {
+                return Ok(None);
+            }
             if next_at > now {
                 return Ok(Some(next_at));
             }
             if !self.has_place(pool) {
+                self.held_until = now;
                 return Ok(None);
             }
             let due = self.pace.as_mut().and_then(|pace| pace.take_due(now));
             let Some((at, number)) = due else { break };
-            record(&mut pool.tally.latencies.late, now.since(at));
+            if at >= pool.tally.openings_from && at > self.held_until {
+                record(&mut pool.tally.latencies.late, now.since(at));
+            }
             let number = (number as u32).wrapping_mul(self.share.places) + self.share.place;
             let leecher = self.leecher(number);
-            match self.free.pop() {
+            let index = self.free.pop();
+            match index {
                 Some(index) => pool.add_at(index, number, leecher),
                 None => pool.add(number, leecher),
             }
+            pool.connection(index.unwrap_or(pool.len() - 1)).due = Some(at);
         }
         Ok(None)
     }
@@ -116,7 +158,24 @@ impl Mode for Churn {
         pool.close(index, farewell)
     }
 
+    fn lost(&mut self, pool: &mut Pool, index: usize, now: Instant) {
+        give_up(pool, index, now);
+    }
+
     fn gone(&mut self, index: usize) {
         self.free.push(index);
+    }
+
+    fn end(&mut self, pool: &mut Pool, now: Instant) {
+        for index in 0..pool.len() {
+            if !matches!(pool.connection(index).state, State::Closing | State::Gone) {
+                give_up(pool, index, now);
+            }
+        }
+        let until = last_before(pool.context.schedule.until());
+        let Some(pace) = &mut self.pace else { return };
+        while let Some((at, _)) = pace.take_due(until.min(now)) {
+            pool.tally.on_unserved(at, now);
+        }
     }
 }

@@ -12,7 +12,9 @@ pub(super) struct Connection {
     pub(super) number: u32,
     pub(super) leecher: Leecher,
     pub(super) state: State,
-    /// When connect(2) was called.
+    /// When it was due, where that is told. None: when connect(2) is called.
+    pub(super) due: Option<Instant>,
+    /// What its opening is charged from: when it was due, or connect(2) was called.
     pub(super) opened: Instant,
     /// What the socket has not taken.
     pub(super) unsent: Vec<u8>,
@@ -45,6 +47,7 @@ impl Connection {
             number,
             leecher,
             state: State::New,
+            due: None,
             opened: Instant::ZERO,
             unsent: Vec::new(),
             waits_to_send: false,

@@ -5,7 +5,7 @@
 use ringseed_meta::Instant;
 
 use super::pool::Pool;
-use super::{EngineError, Mode, Peers, Share};
+use super::{EngineError, Mode, Peers, Share, last_before};
 use crate::clock::Stage;
 use crate::leecher::{Interest, Leecher};
 use crate::limits::{ARRIVALS_WAITING_MAX, OPEN_LOOP_DEPTH};
@@ -194,9 +194,4 @@ impl Mode for Latency {
             pool.tally.on_unanswered(at, now);
         }
     }
-}
-
-/// The last microsecond before a time.
-fn last_before(time: Instant) -> Instant {
-    Instant::from_us(time.as_us().saturating_sub(1))
 }

@@ -160,7 +160,7 @@ impl Pool {
         while self.connecting < CONNECTING_MAX && !self.is_closing {
             let Some(index) = self.to_begin.pop_front() else { break };
             let connection = &mut self.connections[index];
-            connection.opened = now;
+            connection.opened = connection.due.unwrap_or(now);
             // By the place, not the number: in a churn the addresses stay as few as the places.
             let place = index as u32 * self.share.places + self.share.place;
             let from = address_of(self.peers.from, self.peers.addresses_before + place);
@@ -238,7 +238,9 @@ impl Pool {
         if self.is_closing {
             return self.close(index, Farewell::Reset);
         }
-        record(&mut self.tally.latencies.connected, now.since(connection.opened));
+        if connection.opened >= self.tally.openings_from {
+            record(&mut self.tally.latencies.connected, now.since(connection.opened));
+        }
         let peer_id = peer_id_of(connection.number);
         connection.unsent.extend(frames::handshake(self.info_hash, peer_id));
         self.send(index)?;
@@ -332,7 +334,9 @@ impl Pool {
             (said.bitfield, recorded.bitfield, &mut latencies.bitfield),
             (said.unchoke, recorded.unchoke, &mut latencies.unchoke),
         ] {
-            if let (Some(at), None) = (said, recorded) {
+            if let (Some(at), None) = (said, recorded)
+                && connection.opened >= self.tally.openings_from
+            {
                 record(histogram, at.since(connection.opened));
             }
         }

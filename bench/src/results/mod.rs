@@ -106,8 +106,9 @@ pub struct LoadResult {
     /// As it was asked for: `connections`, `depth`, `rate_per_s` and so on.
     pub parameters: BTreeMap<String, Value>,
     pub counts: Counts,
-    /// Microseconds, by what they measure: `request_to_piece`; from the call of connect(2) to
-    /// `connected`, `handshake`, `bitfield` and `unchoke`; `late` (how late the load itself was);
+    /// Microseconds, by what they measure: `request_to_piece`; from the call of connect(2), in a
+    /// churn from when the leecher was due, to `connected`, `handshake`, `bitfield` and `unchoke`; `late`
+    /// (how long after its due time the load had got to a request);
     /// `announce`, `scrape`.
     pub latencies: BTreeMap<String, Distribution>,
     /// What went wrong, with how often; the most frequent first, at most

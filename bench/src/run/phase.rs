@@ -215,7 +215,7 @@ impl Progress<'_> {
         self.spent = Some((before, after));
         // Answers to an open loop may come late; a catalogue takes the time it takes.
         let goes_on = phase.loads.iter().filter_map(|load| match load.kind {
-            Kind::Latency { .. } | Kind::Announce { .. } => {
+            Kind::Latency { .. } | Kind::Churn { .. } | Kind::Announce { .. } => {
                 Some(Duration::from_millis(LAST_ANSWERS_MS))
             }
             Kind::Abuse { .. } => Some(CATALOGUE_WITHIN),

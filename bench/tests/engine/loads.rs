@@ -244,6 +244,21 @@ fn a_churn_fetches_its_blocks_and_leaves_by_fin_and_by_reset() {
 }
 
 #[test]
+fn leechers_that_are_never_unchoked_are_charged_with_their_wait() {
+    let (target, _) = stub::start(Stub { unchokes: false, ..Stub::default() });
+    let kind = Kind::Churn { rate: 200.0, blocks: 1 };
+    let results = carry_out(&plan(target, vec![phase("p", MS(500), vec![load("c", kind)])]));
+    let load = &results.phases[0].loads[0];
+    let unchoke = &load.latencies["unchoke"].total;
+    // Those that were due in the counted time, and no others.
+    assert!((99..=101).contains(&unchoke.len()), "{}", unchoke.len());
+    assert_eq!((load.counts.errors, load.counts.unchoked), (unchoke.len(), 0));
+    assert!(unchoke.min() >= 990_000, "{} us", unchoke.min());
+    assert!(unchoke.max() >= 1_400_000, "{} us", unchoke.max());
+    assert_eq!(latency_count(load, "handshake"), unchoke.len());
+}
+
+#[test]
 fn idle_connections_say_hello_and_nothing_more() {
     let (target, seen) = stub::start(Stub { unchokes: false, ..Stub::default() });
     let kind = Kind::Idle { connections: 50 };
