@@ -58,6 +58,14 @@ pub const CROWD: u32 = 200;
 /// Bytes of a frame that a peer takes in: longer ones are no answer of a seeder.
 pub const FRAME_BYTES_MAX: u32 = 2 << 20;
 
+/// Bytes behind the id that are kept of a frame that was heard: place and length of a block, the
+/// begin of an extended message.
+pub const FRAME_BYTES_KEPT: usize = 256;
+
+/// Frames that a peer hears: a have for each piece of a large torrent, or an answer to each of ten
+/// thousand requests. At their bound they hold some 20 MiB.
+pub const FRAMES_HEARD_MAX: usize = 1 << 16;
+
 /// Bytes of anonymous memory that the target may hold more when all is over: caches and arenas of
 /// allocators stay, what a hundred thousand messages leave behind does not fit.
 pub const MEMORY_KEPT: u64 = 32 << 20;

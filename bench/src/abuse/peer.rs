@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringseed_meta::Instant;
 
-use super::limits::{FRAME_BYTES_MAX, LATE_MAX, LEAST_WAIT};
+use super::limits::{FRAME_BYTES_KEPT, FRAME_BYTES_MAX, FRAMES_HEARD_MAX, LATE_MAX, LEAST_WAIT};
 use crate::clock::Clock;
 
 pub(super) const CHOKE: u8 = 0;
@@ -65,6 +65,8 @@ pub(super) enum End {
     Reset,
     /// A frame that no seeder sends.
     Garbled,
+    /// More frames than are heard.
+    Flooded,
 }
 
 impl End {
@@ -78,6 +80,7 @@ impl End {
             End::Closed => "closed",
             End::Reset => "closed by RST",
             End::Garbled => "a frame of nonsense came",
+            End::Flooded => "more messages came than any seeder has to send",
         }
     }
 }
@@ -194,15 +197,21 @@ impl Peer {
         }
     }
 
-    /// Hears until nothing more comes or the time is over.
+    /// Hears until nothing more comes or the time is over. Of each frame the beginning is kept: how
+    /// much comes is the target's choice, and must not be our memory's size.
     pub(super) fn hear(&mut self, deadline: Instant) -> Heard {
         let mut frames = Vec::new();
-        loop {
+        let end = loop {
             match self.next(deadline) {
-                Ok(frame) => frames.push(frame),
-                Err(end) => return Heard { frames, end, at: self.clock.now() },
+                Ok(_) if frames.len() >= FRAMES_HEARD_MAX => break End::Flooded,
+                Ok(Frame { kind, body }) => {
+                    let body = body.get(..FRAME_BYTES_KEPT).unwrap_or(&body).to_vec();
+                    frames.push(Frame { kind, body });
+                }
+                Err(end) => break end,
             }
-        }
+        };
+        Heard { frames, end, at: self.clock.now() }
     }
 
     /// The end of whatever comes; none of it is looked at.
@@ -219,6 +228,7 @@ impl Peer {
 /// What a peer has heard.
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
+    /// Each by its beginning.
     pub(super) frames: Vec<Frame>,
     pub(super) end: End,
     /// When it ended.
@@ -260,6 +270,31 @@ impl Heard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a peer hears when these bytes come and the connection is closed.
+    fn heard(bytes: Vec<u8>) -> Heard {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut from = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let clock = Clock::start();
+        let mut peer = Peer::new(listener.accept().unwrap().0, clock);
+        let sender = std::thread::spawn(move || drop(from.write_all(&bytes)));
+        let heard = peer.hear(clock.now().after(Duration::from_secs(60)));
+        drop(peer);
+        sender.join().unwrap();
+        heard
+    }
+
+    #[test]
+    fn of_what_comes_the_beginning_is_kept_and_no_more_than_so_many() {
+        let block = frame(PIECE, &[7; 16_392]);
+        let few = heard([block.clone(), frame(UNCHOKE, &[])].concat());
+        assert_eq!((few.frames.len(), few.end), (2, End::Closed));
+        assert_eq!(few.frames[0], Frame { kind: PIECE, body: vec![7; FRAME_BYTES_KEPT] });
+        assert!(few.frames[0].block().is_some());
+        let many = heard(frame(HAVE, &[0; 4]).repeat(FRAMES_HEARD_MAX + 1));
+        assert_eq!((many.frames.len(), many.end), (FRAMES_HEARD_MAX, End::Flooded));
+        assert!(many.words().contains("more messages came"), "{}", many.words());
+    }
 
     #[test]
     fn what_a_target_did_is_told_by_its_answers_and_its_end() {
