@@ -195,6 +195,28 @@ fn a_terminal_that_takes_nothing_costs_no_files() {
 }
 
 #[test]
+fn a_soak_too_short_for_a_verdict_on_leaks_says_so_before_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("s.toml");
+    let text = "[[phase]]\nname = \"p\"\nseconds = 1\nload = [{ mode = \"idle\" }]\n";
+    std::fs::write(&scenario, text).unwrap();
+    let (scenario, pid) = (scenario.to_str().unwrap(), std::process::id().to_string());
+    let told = |time: &str, flags: &[&str]| {
+        let run = ["run", scenario, "127.0.0.1:9", "--for", time, "--pid", &pid];
+        let output = swarm(&[&run[..], &TORRENT, flags].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        [output.stderr, output.stdout].map(|told| String::from_utf8(told).unwrap())
+    };
+    let [stderr, stdout] = told("6s", &[]);
+    let before = "ringseed-swarm: no verdict on leaks: it takes 8 rounds, not 3; run for longer";
+    assert!(stderr.starts_with(before), "{stderr}");
+    let head = stdout.split("\n\n").next().unwrap();
+    assert!(head.contains("\nno verdict on leaks: it takes 8 rounds, not 1"), "{head}");
+    assert!(!told("16s", &[])[0].contains("no verdict"));
+    assert!(!told("6s", &["--quiet"])[0].contains("no verdict"));
+}
+
+#[test]
 fn results_that_are_none() {
     refused(&["report"], &["<RESULT.json>"]);
     refused(&["report", "/no/such.json"], &["/no/such.json", "No such file"]);

@@ -78,6 +78,13 @@ impl Outcome {
         }
         Ok(out.flush()?)
     }
+
+    /// Says what must be known before the run, unless nobody wants to.
+    pub(super) fn warn(&self, what: &str) {
+        if !self.quiet {
+            say(what);
+        }
+    }
 }
 
 /// Says a line on stderr; nobody may be left who reads it.

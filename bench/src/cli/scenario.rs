@@ -12,6 +12,7 @@ use super::announce::TrackerFlags;
 use super::seeder::{Torrent, address};
 use super::{Shared, Wanted};
 use crate::scenario::{self, rounds};
+use crate::watch::leak;
 
 /// `ringseed-swarm run`
 #[derive(Debug, Args)]
@@ -46,6 +47,14 @@ impl Run {
             Some(time) => rounds::within(&scenario.phases, time),
             None => scenario.rounds,
         };
+        let is_soak = self.time.is_some() || rounds > 1;
+        if is_soak
+            && self.shared.pid.is_some()
+            && let Some(why) = leak::too_few(rounds as usize)
+        {
+            // Better now than after two hours.
+            self.shared.outcome.warn(&why);
+        }
         self.shared.run(Wanted {
             seeder,
             tracker: self.tracker.tracker(),

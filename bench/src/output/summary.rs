@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::{derived, units};
 use crate::results::{Check, LoadResult, PhaseResult, Results};
+use crate::watch::leak;
 
 /// The summary of a run, without a line end behind its last line.
 pub fn summary(results: &Results) -> impl fmt::Display + '_ {
@@ -36,7 +37,11 @@ fn write_head(f: &mut fmt::Formatter<'_>, results: &Results) -> fmt::Result {
     for tracker in &results.target.tracker {
         write!(f, ", tracker {tracker}")?;
     }
-    Ok(())
+    // Who soaks a target asks for this before all else, and would take silence for a good answer.
+    match leak::no_verdict(results) {
+        Some(why) => write!(f, "\n{why}"),
+        None => Ok(()),
+    }
 }
 
 /// Label and text, the labels in a column as wide as the longest.
@@ -236,5 +241,11 @@ flood-10 (2.0 s)
 FAILED: huge frame: kept";
         let told = summary(&results).to_string();
         assert_eq!(told, wanted, "told:\n{told}");
+        let mut soaked = results;
+        soaked.target.pid = Some(1);
+        soaked.phases[0].name = "flood-10 #1".into();
+        let told = summary(&soaked).to_string();
+        let head = told.split("\n\n").next().unwrap();
+        assert!(head.contains("\nno verdict on leaks: it takes 8 rounds, not 1; "), "{head}");
     }
 }

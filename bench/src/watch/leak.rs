@@ -126,19 +126,33 @@ fn at_rest(results: &Results) -> Vec<Memory> {
     held
 }
 
+/// Why so many rounds tell nothing about leaks, and what would help. None: they are enough.
+pub fn too_few(rounds: usize) -> Option<String> {
+    (rounds < LEAK_ROUNDS_MIN).then(|| {
+        format!(
+            "no verdict on leaks: it takes {LEAK_ROUNDS_MIN} rounds, not {rounds}; run for longer \
+             (--for), or give the phases fewer seconds"
+        )
+    })
+}
+
+/// Why a run in rounds ends without a verdict on leaks. None: it has one, or none was to be had.
+pub fn no_verdict(results: &Results) -> Option<String> {
+    results.target.pid?;
+    let rounds = at_rest(results).len();
+    too_few(rounds).filter(|_| rounds > 0)
+}
+
 /// Adds checks for leaks to the last load of a run in rounds, and to its failures where one fails.
 /// Without rounds there is nothing to judge; with too few a remark says so.
 pub fn check(results: &mut Results) {
-    let held = at_rest(results);
+    let (held, no_verdict) = (at_rest(results), no_verdict(results));
     let Some(last) = results.phases.last_mut() else { return };
     if held.is_empty() || results.target.pid.is_none() {
         return;
     }
-    if held.len() < LEAK_ROUNDS_MIN {
-        last.remarks.push(format!(
-            "leaks: {} rounds are too few to tell; {LEAK_ROUNDS_MIN} are needed",
-            held.len()
-        ));
+    if let Some(why) = no_verdict {
+        last.remarks.push(why);
         return;
     }
     for quantity in &QUANTITIES {
@@ -317,9 +331,12 @@ mod tests {
         let mut few = soak(3, |_| 0);
         check(&mut few);
         assert!(few.failures.is_empty());
-        assert_eq!(
-            few.phases[5].remarks,
-            [format!("leaks: 3 rounds are too few to tell; {LEAK_ROUNDS_MIN} are needed")]
+        let remarks = &few.phases[5].remarks;
+        assert!(
+            remarks.len() == 1 && remarks[0].contains("it takes 8 rounds, not 3; "),
+            "{remarks:?}"
         );
+        assert_eq!(no_verdict(&few).as_ref(), remarks.first());
+        assert_eq!(too_few(LEAK_ROUNDS_MIN), None);
     }
 }
