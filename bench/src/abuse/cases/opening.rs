@@ -49,20 +49,16 @@ pub(super) fn wrong_protocol(ground: &Ground<'_>) -> Verdict {
 
 /// Bytes of strangers, each heard out; whatever comes, it must not be our handshake.
 fn strangers(ground: &Ground<'_>, openings: &[Vec<u8>]) -> Verdict {
-    let mut peers: Vec<(Peer, ringseed_meta::Instant)> = Vec::new();
-    for opening in openings {
+    let (mut told, mut held) = (Told::default(), Vec::new());
+    let heard = side_by_side(openings.iter().collect(), |opening: &Vec<u8>| {
         let mut peer = ground.connect()?;
         let start = ground.clock.now();
         peer.say(opening);
-        peers.push((peer, start));
-    }
-    let deadline = ground.after(LISTENED);
-    let (mut told, mut held) = (Told::default(), Vec::new());
-    let heard = side_by_side(peers, |(mut peer, start): (Peer, _)| {
-        let answer = peer.take(68, deadline);
-        (peer, ground.clock.now().since(start).as_millis() as u64, answer)
+        let answer = peer.take(68, ground.after(LISTENED));
+        Ok::<_, String>((peer, ground.clock.now().since(start).as_millis() as u64, answer))
     });
-    for (peer, took, answer) in heard {
+    for stranger in heard {
+        let (peer, took, answer) = stranger?;
         match answer {
             Ok(answer) if answer.get(28..48) == Some(&ground.seeder.info_hash.0) => {
                 return Err("it takes a stranger's bytes for a handshake".into());
