@@ -5,6 +5,7 @@ mod parameters;
 mod phase;
 mod remarks;
 mod timeline;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use ringseed_meta::Instant;
 
 use super::gather::{Gathered, Slot, add_counts};
 use super::timeline::{Timeline, interval_of};
-use super::{parameters, remarks, seconds};
+use super::{parameters, remarks, seconds, verdict};
 use crate::abuse::limits::CATALOGUE_WITHIN;
 use crate::abuse::{self, Abuse};
 use crate::announce::{self, Announcers};
@@ -431,6 +431,13 @@ impl Progress<'_> {
         let Progress { wants_end, run, spent, .. } = self;
         failures.extend(failed_checks);
         result.loads = loads.into_iter().map(Gathered::finish).collect();
+        if !wants_end && failures.is_empty() && spent.is_some() {
+            let target = run.target();
+            failures.extend(result.loads.iter().filter_map(|load| {
+                let why = verdict::of(load, &target)?;
+                Some(format!("{}, '{}': {why}", result.name, load.name))
+            }));
+        }
         if let Some((before, after)) = spent {
             let payload_bytes = result.loads.iter().map(|load| load.counts.payload_bytes).sum();
             result.cost = after.cost_since(&before, payload_bytes);

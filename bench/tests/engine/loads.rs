@@ -199,7 +199,10 @@ fn a_silent_seeder_does_not_look_good_in_an_open_loop() {
     let kind =
         Kind::Latency { connections: 2, rate: Rate::PerSecond(500.0), order: Order::Sequential };
     let results = carry_out(&plan(target, vec![phase("p", MS(400), vec![load("l", kind)])]));
-    let load = &passed(&results).loads[0];
+    let failure = &results.failures[0];
+    let right = format!("p, 'l': {target} answered none of ");
+    assert!(failure.starts_with(&right), "{failure}");
+    let load = &results.phases[0].loads[0];
     let latency = &load.latencies["request_to_piece"].total;
     assert!((199..=201).contains(&latency.len()), "{}", latency.len());
     assert_eq!(load.counts.errors, latency.len());
@@ -256,6 +259,21 @@ fn leechers_that_are_never_unchoked_are_charged_with_their_wait() {
     assert!(unchoke.min() >= 990_000, "{} us", unchoke.min());
     assert!(unchoke.max() >= 1_400_000, "{} us", unchoke.max());
     assert_eq!(latency_count(load, "handshake"), unchoke.len());
+    let right = format!("p, 'c': {target} unchoked none of {} leechers", unchoke.len());
+    assert_eq!(results.failures, [right]);
+}
+
+#[test]
+fn a_churn_against_nobody_is_a_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    drop(listener);
+    let kind = Kind::Churn { rate: 100.0, blocks: 1 };
+    let results = carry_out(&plan(target, vec![phase("p", MS(300), vec![load("c", kind)])]));
+    let failure = &results.failures[0];
+    assert!(failure.contains("unchoked none of"), "{failure}");
+    let load = &results.phases[0].loads[0];
+    assert!(load.errors[0].what.contains("Connection refused"), "{:?}", load.errors);
 }
 
 #[test]
