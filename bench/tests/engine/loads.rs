@@ -84,10 +84,14 @@ fn a_flood_is_measured_with_its_milestones_costs_and_series() {
     let by_interval: u64 =
         latency.intervals.iter().map(|interval| interval.recorded().unwrap().len()).sum();
     assert_eq!(by_interval, counts.answers);
-    assert_eq!(phase.series.len(), 3);
+    // Fewer where this machine slept through the end of one.
+    assert!((1..=3).contains(&phase.series.len()), "{:?}", phase.series);
     let of_series: f64 = phase.series.iter().map(|s| s.answers_per_s * s.length_s).sum();
     assert!((of_series - counts.answers as f64).abs() < 0.5, "{of_series} of {counts:?}");
-    assert!(phase.series.iter().all(|sample| sample.connections == 3));
+    // A thread's word on an interval may come too late for it, but for none of the last.
+    let connections: Vec<u64> = phase.series.iter().map(|sample| sample.connections).collect();
+    assert!(connections.iter().all(|open| *open <= 3), "{connections:?}");
+    assert_eq!(connections.last(), Some(&3));
     let cost = &phase.cost;
     assert!((0.3..5.0).contains(&cost.elapsed_s) && cost.gb_per_s > 0.0, "{cost:?}");
     assert!(phase.memory_after.anonymous_bytes.is_some());
