@@ -49,7 +49,9 @@ pub fn run(plan: &Plan, observer: &mut dyn Observer) -> anyhow::Result<Results> 
     for (phase, number) in plan.phases.iter().zip(1..) {
         observer.phase(phase, number, plan.phases.len());
         let carried = rates_of(plan, phase, &results.phases).and_then(|rates| {
-            phase::Run { plan, phase, places: &places, clock, rates: &rates }.carry_out(observer)
+            let target_cores = results.machine.target_cores.len();
+            phase::Run { plan, phase, places: &places, target_cores, clock, rates: &rates }
+                .carry_out(observer)
         });
         let over = match carried {
             Ok(over) => over,

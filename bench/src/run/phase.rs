@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use ringseed_meta::Instant;
 
 use super::gather::{Gathered, Slot, add_counts};
+use super::remarks::Sides;
 use super::timeline::{Timeline, interval_of};
 use super::{parameters, remarks, seconds, verdict};
 use crate::abuse::limits::CATALOGUE_WITHIN;
@@ -22,9 +23,9 @@ use crate::limits::{LAST_ANSWERS_MS, SETTLE_MS};
 use crate::note::{Event, Note};
 use crate::observer::Observer;
 use crate::plan::{Kind, Phase, Place, Plan};
-use crate::results::{Counts, LoadResult, Memory, PhaseResult, Sample};
+use crate::results::{Counts, LoadResult, Memory, PhaseResult, Sample, ThreadTime};
 use crate::tally::Distinct;
-use crate::watch::{self, Reading};
+use crate::watch::{self, OwnThreads, Reading};
 
 /// How long threads may take to close their connections and end.
 const ENDING: Duration = Duration::from_secs(10);
@@ -38,6 +39,8 @@ pub(super) struct Run<'a> {
     pub(super) plan: &'a Plan,
     pub(super) phase: &'a Phase,
     pub(super) places: &'a Arc<[Place]>,
+    /// Cores that the target may use. 0: not known.
+    pub(super) target_cores: usize,
     pub(super) clock: Clock,
     /// Of each load, requests or connections a second.
     pub(super) rates: &'a BTreeMap<usize, f64>,
@@ -62,6 +65,7 @@ impl Run<'_> {
             closed: 0,
             readings: Vec::new(),
             spent: None,
+            own_threads: Vec::new(),
             failures: Vec::new(),
             failed_checks: Vec::new(),
             wants_end: false,
@@ -114,6 +118,8 @@ struct Progress<'a> {
     readings: Vec<(usize, Reading)>,
     /// The first and the last reading of the counted time.
     spent: Option<(Reading, Reading)>,
+    /// What our own threads have spent between them.
+    own_threads: Vec<ThreadTime>,
     failures: Vec<String>,
     failed_checks: Vec<String>,
     wants_end: bool,
@@ -204,11 +210,13 @@ impl Progress<'_> {
         self.line = Some(Timeline { from, until, interval });
         self.result.counted_from_s = self.run.since_start(from);
         let before = Reading::take(plan.pid, clock.now())?;
+        let own_before = OwnThreads::read();
         self.readings.push((0, before.clone()));
         self.wait_until(until, observer, |progress| {
             progress.loads.iter().all(|load| load.threads == 0)
         })?;
         let after = Reading::take(plan.pid, clock.now())?;
+        self.own_threads = OwnThreads::read().since(&own_before);
         self.result.memory_after = self.run.memory()?;
         self.result.seconds = seconds(after.at.min(until).since(from));
         self.readings.push((self.line.map_or(0, |line| line.over_at(after.at)), after.clone()));
@@ -428,7 +436,7 @@ impl Progress<'_> {
 
     fn over(self) -> Over {
         let Progress { mut result, loads, mut failures, failed_checks, .. } = self;
-        let Progress { wants_end, run, spent, .. } = self;
+        let Progress { wants_end, run, spent, own_threads, .. } = self;
         failures.extend(failed_checks);
         result.loads = loads.into_iter().map(Gathered::finish).collect();
         if !wants_end && failures.is_empty() && spent.is_some() {
@@ -446,7 +454,9 @@ impl Progress<'_> {
         if wants_end {
             result.remarks.push("ended before its time, as it was told to".into());
         }
-        let told = remarks::of(&result, run.places);
+        let sides =
+            Sides { places: run.places, own_threads: &own_threads, target_cores: run.target_cores };
+        let told = remarks::of(&result, &sides);
         result.remarks.extend(told);
         Over { result, failures }
     }

@@ -1,9 +1,9 @@
 //! What a reader must know before believing the figures of a phase. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::plan::Place;
-use crate::results::{Cost, LoadResult, PhaseResult};
+use crate::results::{Cost, LoadResult, PhaseResult, ThreadTime};
 
 /// A core that is busy for this share of the time has nothing more to give.
 const SATURATED: f64 = 0.9;
@@ -14,11 +14,22 @@ const STEAL_SHARE: f64 = 0.02;
 /// Microseconds that an open loop may be late at its 99th percentile.
 const LATE_US: u64 = 1_000;
 
-/// Remarks on a phase that is over; `places` are those of our threads.
-pub(super) fn of(result: &PhaseResult, places: &[Place]) -> Vec<String> {
+/// Where load and target ran.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sides<'a> {
+    /// Those of our threads: the thread named `...-N` is at place N, counted round.
+    pub(super) places: &'a [Place],
+    /// What our threads have spent. Empty: not to be had.
+    pub(super) own_threads: &'a [ThreadTime],
+    /// Cores that the target may use. 0: not known.
+    pub(super) target_cores: usize,
+}
+
+/// Remarks on a phase that is over.
+pub(super) fn of(result: &PhaseResult, sides: &Sides) -> Vec<String> {
     let mut remarks = Vec::new();
     if result.cost.elapsed_s > 0.0 {
-        remarks.extend(generator(result, places));
+        remarks.extend(generator(result, sides));
         remarks.extend(steal(&result.cost));
         remarks.extend(others(&result.cost));
     }
@@ -27,22 +38,53 @@ pub(super) fn of(result: &PhaseResult, places: &[Place]) -> Vec<String> {
 }
 
 /// Whether our own threads were what limited the rate.
-fn generator(result: &PhaseResult, places: &[Place]) -> Option<String> {
-    let Cost { elapsed_s, own_s, .. } = result.cost;
-    let cores: BTreeSet<Option<usize>> = places.iter().map(|place| place.core).collect();
-    let own = own_s / (elapsed_s * cores.len().max(1) as f64);
-    let busiest = result.target_threads.first().map(|thread| thread.cpu_s / elapsed_s);
-    if own < SATURATED || busiest.is_some_and(|busiest| busiest >= SATURATED) {
+fn generator(result: &PhaseResult, sides: &Sides) -> Option<String> {
+    let Cost { elapsed_s, target_s, .. } = result.cost;
+    let own = busiest(&result.cost, sides) / elapsed_s;
+    let thread = result.target_threads.first().map(|thread| thread.cpu_s / elapsed_s);
+    let cores = target_s
+        .filter(|_| sides.target_cores > 0)
+        .map(|target_s| target_s / (elapsed_s * sides.target_cores as f64));
+    let is_full = |share: Option<f64>| share.is_some_and(|share| share >= SATURATED);
+    if own < SATURATED || is_full(thread) || is_full(cores) {
         return None;
     }
-    let target = busiest.map_or(String::new(), |busiest| {
-        format!(", the target's busiest thread for {:.0} %", busiest * 100.0)
-    });
+    let told = |what: &str, share: Option<f64>| {
+        share.map_or(String::new(), |share| {
+            format!(", the target's {what} for {:.0} %", share * 100.0)
+        })
+    };
     Some(format!(
-        "the generator stood in the way: its cores were busy for {:.0} % of the time{target}; the \
+        "the generator stood in the way: its busiest core was busy for {:.0} % of the time{}{}; the \
          target can do more than these figures say",
-        own * 100.0
+        own * 100.0,
+        told("busiest thread", thread),
+        told("cores", cores)
     ))
+}
+
+/// Seconds of the busiest of our cores: of all threads that are pinned to it together, or of one
+/// thread that is pinned to none.
+fn busiest(cost: &Cost, sides: &Sides) -> f64 {
+    let mut by_core: BTreeMap<usize, f64> = BTreeMap::new();
+    let mut most: f64 = 0.0;
+    for thread in sides.own_threads {
+        let place =
+            thread.name.rsplit_once('-').and_then(|(_, number)| number.parse::<usize>().ok());
+        let place = place.zip(sides.places.len().checked_sub(1));
+        let core = place.and_then(|(number, last)| sides.places.get(number % (last + 1))?.core);
+        let seconds = match core {
+            Some(core) => {
+                let sum = by_core.entry(core).or_default();
+                *sum += thread.cpu_s;
+                *sum
+            }
+            None => thread.cpu_s,
+        };
+        most = most.max(seconds);
+    }
+    // Never more than all of them together, which is known even where threads are not.
+    if sides.own_threads.is_empty() { cost.own_s / sides.places.len().max(1) as f64 } else { most }
 }
 
 fn steal(cost: &Cost) -> Option<String> {
@@ -104,7 +146,7 @@ fn of_load(load: &LoadResult) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{Counts, ThreadTime};
+    use crate::results::Counts;
 
     fn phase(own_s: f64, target_s: f64, busy_s: f64) -> PhaseResult {
         let cost =
@@ -113,35 +155,75 @@ mod tests {
         PhaseResult { cost, target_threads, ..PhaseResult::default() }
     }
 
-    fn one_core() -> Vec<Place> {
-        vec![Place { core: Some(1), namespace: None }]
+    /// The remarks on a phase whose threads, at these cores, have spent so much each.
+    fn told(
+        result: &PhaseResult,
+        threads: &[(Option<usize>, f64)],
+        target_cores: usize,
+    ) -> Vec<String> {
+        let places = threads.iter().map(|(core, _)| Place { core: *core, namespace: None });
+        let places: Vec<Place> = places.collect();
+        let own_threads = threads.iter().enumerate().map(|(number, (_, cpu_s))| ThreadTime {
+            name: format!("flood-{number}"),
+            cpu_s: *cpu_s,
+        });
+        let own_threads: Vec<ThreadTime> = own_threads.collect();
+        of(result, &Sides { places: &places, own_threads: &own_threads, target_cores })
     }
 
     #[test]
     fn a_quiet_phase_has_no_remarks() {
-        assert_eq!(of(&phase(5.0, 9.9, 15.0), &one_core()), Vec::<String>::new());
+        assert_eq!(told(&phase(5.0, 9.9, 15.0), &[(Some(1), 5.0)], 1), Vec::<String>::new());
     }
 
     #[test]
     fn a_generator_in_the_way_is_told_unless_the_target_is_at_its_end_too() {
-        let told = of(&phase(9.8, 6.0, 16.0), &one_core());
+        let remarks = told(&phase(9.8, 6.0, 16.0), &[(Some(1), 9.8)], 1);
+        let right = "the generator stood in the way: its busiest core was busy for 98 % of the time, the \
+                     target's busiest thread for 60 %, the target's cores for 60 %;";
+        assert!(remarks[0].starts_with(right), "{remarks:?}");
+        let none = Vec::<String>::new();
+        assert_eq!(told(&phase(9.8, 9.7, 20.0), &[(Some(1), 9.8)], 2), none);
+        assert_eq!(told(&phase(9.8, 6.0, 16.0), &[(Some(1), 4.9), (Some(2), 4.9)], 1), none);
+    }
+
+    #[test]
+    fn two_threads_of_the_target_on_one_core_are_at_its_end() {
+        let mut result = phase(9.8, 9.4, 19.2);
+        result.target_threads[0].cpu_s = 4.7;
+        assert_eq!(told(&result, &[(Some(1), 9.8)], 1), Vec::<String>::new());
+        // With another core to run on they were not.
         assert!(
-            told[0].starts_with("the generator stood in the way: its cores were busy for 98 %"),
-            "{told:?}"
+            told(&result, &[(Some(1), 9.8)], 2)[0].starts_with("the generator stood in the way")
         );
-        assert!(told[0].contains("busiest thread for 60 %"), "{told:?}");
-        assert_eq!(of(&phase(9.8, 9.7, 20.0), &one_core()), Vec::<String>::new());
-        let two = [one_core(), vec![Place { core: Some(2), namespace: None }]].concat();
-        assert_eq!(of(&phase(9.8, 6.0, 16.0), &two), Vec::<String>::new());
+    }
+
+    #[test]
+    fn own_threads_are_told_by_core_and_each_that_has_none_by_itself() {
+        let is_told = |threads: &[(Option<usize>, f64)]| {
+            let own_s = threads.iter().map(|(_, cpu_s)| cpu_s).sum::<f64>();
+            !told(&phase(own_s, 5.0, own_s + 5.0), threads, 1).is_empty()
+        };
+        // Several on one core; one out of four; without cores.
+        assert!(is_told(&[(Some(1), 4.8), (Some(1), 4.8), (Some(2), 1.0)]));
+        assert!(is_told(&[(Some(1), 1.0), (Some(2), 9.6), (Some(3), 1.0), (Some(4), 1.0)]));
+        assert!(is_told(&[(None, 9.6), (None, 0.5)]));
+        assert!(!is_told(&[(None, 5.0), (None, 5.0)]));
+        let sides = Sides { places: &[], own_threads: &[], target_cores: 0 };
+        assert!(!of(&phase(9.8, 5.0, 14.8), &sides).is_empty(), "threads are not to be had");
     }
 
     #[test]
     fn others_and_the_hypervisor_are_told() {
-        let told = of(&phase(5.0, 4.0, 10.0), &one_core());
-        assert!(told[0].starts_with("10 % of busy time belongs to other programs"), "{told:?}");
+        let own = [(Some(1), 5.0)];
+        let remarks = told(&phase(5.0, 4.0, 10.0), &own, 1);
+        assert!(
+            remarks[0].starts_with("10 % of busy time belongs to other programs"),
+            "{remarks:?}"
+        );
         let mut stolen = phase(5.0, 5.0, 10.0);
         stolen.cost.steal_s = 0.5;
-        assert!(of(&stolen, &one_core())[0].starts_with("the hypervisor took 5 %"));
+        assert!(told(&stolen, &own, 1)[0].starts_with("the hypervisor took 5 %"));
     }
 
     #[test]
@@ -150,7 +232,7 @@ mod tests {
         let load = LoadResult { name: "l".into(), counts, ..LoadResult::default() };
         let result = PhaseResult { loads: vec![load], ..PhaseResult::default() };
         assert_eq!(
-            of(&result, &[]),
+            told(&result, &[], 0),
             ["'l': 2 connections were lost", "'l': 3 requests were rejected"]
         );
     }

@@ -107,24 +107,14 @@ impl Reading {
     /// left out, and those past [`THREADS_TOLD_MAX`] summed up in the last.
     pub fn threads_since(&self, earlier: &Reading) -> Vec<ThreadTime> {
         let Some((now, before)) = self.same_target(earlier) else { return Vec::new() };
-        let mut spent: Vec<(Duration, &str)> = now
-            .threads
-            .iter()
-            .map(|(number, thread)| {
-                let earlier =
-                    before.threads.get(number).map_or(Duration::ZERO, |thread| thread.cpu);
-                (thread.cpu.saturating_sub(earlier), thread.name.as_str())
-            })
-            .filter(|(cpu, _)| *cpu > Duration::ZERO)
-            .collect();
+        let mut spent = spent_between(&before.threads, &now.threads);
         spent.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
         let others = spent.split_off(spent.len().min(THREADS_TOLD_MAX));
-        let told = |name: String, cpu: Duration| ThreadTime { name, cpu_s: cpu.as_secs_f64() };
         let mut times: Vec<ThreadTime> =
-            spent.into_iter().map(|(cpu, name)| told(name.into(), cpu)).collect();
+            spent.into_iter().map(|(cpu, name)| time_told(name.into(), cpu)).collect();
         if !others.is_empty() {
             let sum = others.iter().map(|(cpu, _)| *cpu).sum();
-            times.push(told(format!("{} other threads", others.len()), sum));
+            times.push(time_told(format!("{} other threads", others.len()), sum));
         }
         times
     }
@@ -136,6 +126,39 @@ impl Reading {
     ) -> Option<(&'a TargetTimes, &'a TargetTimes)> {
         let both = self.target.as_ref().zip(earlier.target.as_ref());
         both.filter(|(now, before)| now.started_ticks == before.started_ticks)
+    }
+}
+
+/// CPU time of each thread that is there now, but for those that spent none.
+fn spent_between<'a>(
+    before: &BTreeMap<u32, Thread>,
+    now: &'a BTreeMap<u32, Thread>,
+) -> Vec<(Duration, &'a str)> {
+    let spent = now.iter().map(|(number, thread)| {
+        let earlier = before.get(number).map_or(Duration::ZERO, |thread| thread.cpu);
+        (thread.cpu.saturating_sub(earlier), thread.name.as_str())
+    });
+    spent.filter(|(cpu, _)| *cpu > Duration::ZERO).collect()
+}
+
+fn time_told(name: String, cpu: Duration) -> ThreadTime {
+    ThreadTime { name, cpu_s: cpu.as_secs_f64() }
+}
+
+/// CPU times of this program's own threads until now. Empty where they cannot be read.
+#[derive(Clone, Debug, Default)]
+pub struct OwnThreads(BTreeMap<u32, Thread>);
+
+impl OwnThreads {
+    /// Reads them.
+    pub fn read() -> OwnThreads {
+        OwnThreads(process::threads(std::process::id()).unwrap_or_default())
+    }
+
+    /// What each of those that are there now has spent since `earlier`.
+    pub fn since(&self, earlier: &OwnThreads) -> Vec<ThreadTime> {
+        let spent = spent_between(&earlier.0, &self.0).into_iter();
+        spent.map(|(cpu, name)| time_told(name.into(), cpu)).collect()
     }
 }
 
