@@ -195,6 +195,24 @@ fn a_terminal_that_takes_nothing_costs_no_files() {
 }
 
 #[test]
+fn a_run_that_a_signal_ends_names_it() {
+    // Nobody answers, and the system takes connections in.
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    let flags = ["flood", &target, "--depth", "4", "--connections", "1", "--opening", "60"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringseed-swarm"));
+    let command = command.args(flags).args(TORRENT).stdout(Stdio::piped()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    // It connects when all is set up.
+    let (_peer, _) = listener.accept().unwrap();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("SIGTERM ended the run before its time"), "{told}");
+}
+
+#[test]
 fn a_soak_too_short_for_a_verdict_on_leaks_says_so_before_it_runs() {
     let folder = tempfile::tempdir().unwrap();
     let scenario = folder.path().join("s.toml");

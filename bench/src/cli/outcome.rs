@@ -40,6 +40,9 @@ impl Outcome {
         }
         let mut observer = UntilSignal::new(Progress::new(self.quiet))?;
         let mut results = run::run(plan, &mut observer)?;
+        if let (Some(signal), Some(last)) = (observer.signal(), results.phases.last_mut()) {
+            last.remarks.push(format!("{signal} ended the run before its time"));
+        }
         leak::check(&mut results);
         beside::compare(&mut results);
         let told = self.tell(&results);

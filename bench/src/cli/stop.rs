@@ -2,7 +2,7 @@
 //! second one at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
@@ -22,19 +22,30 @@ fn exit_code(signal: i32) -> i32 {
 pub(super) struct UntilSignal<O> {
     observer: O,
     came: Arc<AtomicBool>,
+    /// Its number; 0: none yet.
+    which: Arc<AtomicUsize>,
 }
 
 impl<O: Observer> UntilSignal<O> {
     /// From now on.
     pub(super) fn new(observer: O) -> anyhow::Result<UntilSignal<O>> {
-        let came = Arc::new(AtomicBool::new(false));
+        let (came, which) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         for signal in [SIGINT, SIGTERM] {
             // In the order of their calls: the first signal finds the flag down.
             flag::register_conditional_shutdown(signal, exit_code(signal), came.clone())
                 .and_then(|_| flag::register(signal, came.clone()))
+                .and_then(|_| flag::register_usize(signal, which.clone(), signal as usize))
                 .context("cannot set up signals")?;
         }
-        Ok(UntilSignal { observer, came })
+        Ok(UntilSignal { observer, came, which })
+    }
+
+    /// The signal that came, by name: whoever did not send it learns that it was not the target.
+    pub(super) fn signal(&self) -> Option<&'static str> {
+        let which = i32::try_from(self.which.load(Ordering::Relaxed)).unwrap_or_default();
+        [(SIGINT, "SIGINT"), (SIGTERM, "SIGTERM")]
+            .into_iter()
+            .find_map(|(signal, name)| (signal == which).then_some(name))
     }
 }
 
