@@ -61,7 +61,7 @@ pub enum Fault {
     /// A request lies while later ones are answered, and what has come cannot be hashed before it.
     #[error(
         "piece {} lacks its block at {begin}, while blocks that were asked for later have come, more \
-         than {max} of them or some twice: they cannot be verified",
+         than {max} of them: they cannot be kept until it is there to be verified",
         piece.0
     )]
     OrderTooWide {

@@ -66,6 +66,15 @@ impl Part {
         }
     }
 
+    /// Whether the bytes that stand `at` bytes into a block are its next ones of it.
+    fn lacks(&self, block: BlockRef, at: u32) -> bool {
+        let is_kept_until = |kept: &Vec<u8>| kept.len() == at as usize;
+        self.piece == block.piece
+            && (self.has_holes
+                || block.begin + at >= self.position
+                    && self.ahead.get(&block.begin).is_none_or(is_kept_until))
+    }
+
     /// Takes bytes that follow those which were hashed.
     fn hash(&mut self, is_v1: bool, mut bytes: &[u8]) {
         self.position += bytes.len() as u32;
@@ -115,7 +124,7 @@ impl Verifier {
     /// another, each of them in order.
     pub fn take(&mut self, block: BlockRef, at: u32, bytes: &[u8]) -> Result<Progress, Fault> {
         let (begin, is_v1) = (block.begin + at, self.is_v1());
-        let index = self.part_of(block.piece);
+        let index = self.part_of(block, at);
         let Some(part) = self.parts.get_mut(index) else { return Ok(Progress::Within) };
         part.settled += bytes.len() as u32;
         if part.has_holes {
@@ -130,9 +139,8 @@ impl Verifier {
         } else {
             let kept = part.ahead.entry(block.begin).or_default();
             self.ahead_bytes += bytes.len();
-            let is_twice = begin < part.position || kept.len() != at as usize;
             kept.extend_from_slice(bytes);
-            if is_twice || self.ahead_bytes > self.ahead_bytes_max {
+            if self.ahead_bytes > self.ahead_bytes_max {
                 let max = self.ahead_bytes_max / BLOCK_BYTES as usize;
                 let first = self.parts.iter().find(|part| !part.ahead.is_empty());
                 let lacks = first.map_or((block.piece, 0), |part| (part.piece, part.position));
@@ -144,7 +152,7 @@ impl Verifier {
 
     /// A block that was asked for will not come.
     pub fn lose(&mut self, block: BlockRef) -> Progress {
-        let index = self.part_of(block.piece);
+        let index = self.part_of(block, 0);
         let Some(part) = self.parts.get_mut(index) else { return Progress::Within };
         self.ahead_bytes -= part.ahead_bytes();
         part.ahead.clear();
@@ -154,11 +162,12 @@ impl Verifier {
         self.close_when_settled(index).unwrap_or(Progress::BrokenOff)
     }
 
-    /// Where the piece's part is, which is begun if need be.
-    fn part_of(&mut self, piece: PieceIndex) -> usize {
-        let found = self.parts.iter().position(|part| part.piece == piece);
+    /// Which piece in progress the bytes belong to; it is begun if need be. A small torrent is asked
+    /// for again soon, so that a piece may be in progress twice.
+    fn part_of(&mut self, block: BlockRef, at: u32) -> usize {
+        let found = self.parts.iter().position(|part| part.lacks(block, at));
         found.unwrap_or_else(|| {
-            self.parts.push(Part::new(piece));
+            self.parts.push(Part::new(block.piece));
             self.parts.len() - 1
         })
     }
@@ -329,6 +338,21 @@ mod tests {
             assert!(matches!(fault, Fault::WrongPiece { piece: PieceIndex(1), .. }), "{fault}");
             assert_eq!((verifier.parts.len(), verifier.ahead_bytes), (0, 0));
         }
+    }
+
+    #[test]
+    fn a_piece_that_is_asked_for_again_while_it_is_in_progress_is_verified_twice() {
+        let metainfo = torrent(Format::V2);
+        let mut verifier = Verifier::for_depth(metainfo.clone(), 8);
+        let blocks = blocks_of(&metainfo, 0);
+        for again in [0, 1] {
+            assert_eq!(give(&mut verifier, blocks[again], 5_000), Ok(Progress::Within));
+            assert_eq!(give(&mut verifier, blocks[again], 7_000), Ok(Progress::Within));
+            let other = blocks[1 - again];
+            assert_eq!(give(&mut verifier, other, 3_000), Ok(Progress::Verified(PIECE)));
+            assert_eq!(give(&mut verifier, other, 9_000), Ok(Progress::Verified(PIECE)));
+        }
+        assert_eq!((verifier.parts.len(), verifier.ahead_bytes), (0, 0));
     }
 
     #[test]
