@@ -52,6 +52,9 @@ pub const DEAF_PEERS: u32 = 20;
 /// Requests of each: some megabytes, more than sockets hold.
 pub const DEAF_REQUESTS: u32 = 400;
 
+/// Time for a target to fill their sockets, some 50 MB in all, before a healthy peer asks.
+pub const FILLED_WITHIN: Duration = Duration::from_secs(2);
+
 /// Connections from one address, and connections that say nothing.
 pub const CROWD: u32 = 200;
 

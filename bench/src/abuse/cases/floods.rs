@@ -3,7 +3,8 @@
 use super::{Stand, Told, Verdict, side_by_side};
 use crate::abuse::ground::{FAST, Ground};
 use crate::abuse::limits::{
-    CROWD, DEAF_PEERS, DEAF_REQUESTS, FLOOD_MESSAGES, GREETED_WITHIN, LISTENED, PUSHED_FOR,
+    CROWD, DEAF_PEERS, DEAF_REQUESTS, FILLED_WITHIN, FLOOD_MESSAGES, GREETED_WITHIN, LISTENED,
+    PUSHED_FOR,
 };
 use crate::abuse::peer::{CANCEL, End, Peer, REQUEST, of_block};
 
@@ -54,6 +55,10 @@ pub(super) fn never_reads(ground: &Ground<'_>) -> Verdict {
         Ok(peer)
     });
     let held = peers.into_iter().collect::<Result<Vec<Peer>, String>>()?;
+    // Only when their sockets are full does it show what the target does about them. Who waits for
+    // that is one more that says nothing.
+    let bystander = ground.connect().map(|mut peer| peer.drain(ground.after(FILLED_WITHIN)));
+    drop(bystander);
     let saw = format!("{DEAF_PEERS} peers with {DEAF_REQUESTS} requests each were taken in");
     Ok(Stand { saw, held })
 }
