@@ -37,8 +37,13 @@ pub(super) fn of(result: &PhaseResult, sides: &Sides) -> Vec<String> {
     remarks
 }
 
-/// Whether our own threads were what limited the rate.
+/// Whether our own threads were what limited the rate. Open loops and slow readers have a rate that
+/// was asked for; how far an open loop fell behind it is told as its lateness.
 fn generator(result: &PhaseResult, sides: &Sides) -> Option<String> {
+    let is_greedy = |load: &LoadResult| matches!(load.mode.as_str(), "flood" | "verify");
+    if !result.loads.iter().any(is_greedy) {
+        return None;
+    }
     let Cost { elapsed_s, target_s, .. } = result.cost;
     let own = busiest(&result.cost, sides) / elapsed_s;
     let thread = result.target_threads.first().map(|thread| thread.cpu_s / elapsed_s);
@@ -155,7 +160,8 @@ mod tests {
         let cost =
             Cost { elapsed_s: 10.0, own_s, target_s: Some(target_s), busy_s, ..Cost::default() };
         let target_threads = vec![ThreadTime { name: "worker-0".into(), cpu_s: target_s }];
-        PhaseResult { cost, target_threads, ..PhaseResult::default() }
+        let loads = vec![LoadResult { mode: "flood".into(), ..LoadResult::default() }];
+        PhaseResult { cost, target_threads, loads, ..PhaseResult::default() }
     }
 
     /// The remarks on a phase whose threads, at these cores, have spent so much each.
@@ -199,6 +205,14 @@ mod tests {
         assert!(
             told(&result, &[(Some(1), 9.8)], 2)[0].starts_with("the generator stood in the way")
         );
+    }
+
+    #[test]
+    fn a_rate_that_was_asked_for_is_not_the_generators_limit() {
+        let mut result = phase(9.8, 5.0, 14.8);
+        assert_eq!(told(&result, &[(Some(1), 9.8)], 1).len(), 1);
+        result.loads[0].mode = "latency".into();
+        assert!(told(&result, &[(Some(1), 9.8)], 1).is_empty());
     }
 
     #[test]
