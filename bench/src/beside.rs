@@ -70,7 +70,6 @@ mod tests {
 
     use super::*;
     use crate::results::distribution::{Distribution, new_histogram};
-    use crate::results::{Machine, Target};
 
     fn load(name: &str, mode: &str, us: u64) -> LoadResult {
         let mut distribution = Distribution::new();
@@ -86,18 +85,7 @@ mod tests {
     }
 
     fn remarks(phases: Vec<PhaseResult>) -> Vec<Vec<String>> {
-        let mut results = Results {
-            schema: String::new(),
-            program: String::new(),
-            title: String::new(),
-            command: Vec::new(),
-            started_unix_ms: 0,
-            elapsed_s: 0.0,
-            machine: Machine::default(),
-            target: Target::default(),
-            phases,
-            failures: Vec::new(),
-        };
+        let mut results = Results { phases, ..Results::default() };
         compare(&mut results);
         results.phases.into_iter().map(|phase| phase.remarks).collect()
     }

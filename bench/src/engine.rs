@@ -21,7 +21,7 @@ use crate::clock::Stage;
 use crate::context::Context;
 use crate::fault::Fault;
 use crate::limits::{CHURN_OPEN_MAX, RING_CONNECTIONS_MAX};
-use crate::plan::{Kind, Seeder};
+use crate::plan::{self, Kind, Seeder};
 use crate::tally::Distinct;
 
 use pool::Pool;
@@ -234,15 +234,7 @@ fn run(
 
 /// The address of connection `number`.
 fn address_of(from: Option<(IpAddr, u32)>, number: u32) -> Option<SocketAddr> {
-    from.map(|(first, step)| SocketAddr::new(nth_address(first, number.wrapping_mul(step)), 0))
-}
-
-/// The address `number` places after `first`; wraps within its family.
-fn nth_address(first: IpAddr, number: u32) -> IpAddr {
-    match first {
-        IpAddr::V4(first) => IpAddr::V4(u32::from(first).wrapping_add(number).into()),
-        IpAddr::V6(first) => IpAddr::V6(u128::from(first).wrapping_add(number.into()).into()),
-    }
+    from.map(|from| SocketAddr::new(plan::source(from, number), 0))
 }
 
 /// The last microsecond before a time.

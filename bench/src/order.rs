@@ -206,7 +206,7 @@ fn shuffled(position: u32, count: u32, key: u64) -> u32 {
 }
 
 /// Steele's SplitMix64: every bit of the input reaches every bit of the result.
-fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

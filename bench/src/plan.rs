@@ -31,6 +31,20 @@ pub struct Plan {
     pub phases: Vec<Phase>,
 }
 
+/// The address of connection `number`, counted from the first of `from` by its step; wraps within its
+/// family.
+pub(crate) fn source(from: (IpAddr, u32), number: u32) -> IpAddr {
+    match from {
+        (IpAddr::V4(first), step) => {
+            IpAddr::V4(u32::from(first).wrapping_add(number.wrapping_mul(step)).into())
+        }
+        (IpAddr::V6(first), step) => {
+            let places = u128::from(number) * u128::from(step);
+            IpAddr::V6(u128::from(first).wrapping_add(places).into())
+        }
+    }
+}
+
 /// A seeder and the torrent that is asked for.
 #[derive(Clone, Debug)]
 pub struct Seeder {

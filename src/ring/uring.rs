@@ -180,11 +180,7 @@ impl Engine for UringEngine {
     }
 
     fn waker(&self) -> Waker {
-        let fd = Arc::clone(&self.wake_fd);
-        Waker::new(move || {
-            // It fails only when 2^64 - 1 rings wait: then a wake-up is due anyway.
-            let _ = sys::write(fd.as_fd(), &1u64.to_ne_bytes());
-        })
+        Waker::of_eventfd(&self.wake_fd)
     }
 
     fn enters(&self) -> u64 {

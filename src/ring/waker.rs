@@ -1,6 +1,9 @@
 //! Ending another thread's wait.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+
+use crate::sys;
 
 /// Rings a kernel from any thread. Ringing twice before it looks is one wake-up.
 #[derive(Clone)]
@@ -10,6 +13,15 @@ impl Waker {
     /// A waker that calls `ring`.
     pub fn new(ring: impl Fn() + Send + Sync + 'static) -> Waker {
         Waker(Arc::new(ring))
+    }
+
+    /// A waker that rings this eventfd.
+    pub(crate) fn of_eventfd(fd: &Arc<OwnedFd>) -> Waker {
+        let fd = Arc::clone(fd);
+        Waker::new(move || {
+            // It fails only when 2^64 - 1 rings wait: then a wake-up is due anyway.
+            let _ = sys::write(fd.as_fd(), &1u64.to_ne_bytes());
+        })
     }
 
     /// Ends the kernel's wait, or its next one if it is not waiting.

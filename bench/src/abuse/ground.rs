@@ -12,7 +12,7 @@ use super::limits::{ASKED_EVERY, GREETED_WITHIN, UNCHOKED_WITHIN};
 use super::peer::{End, INTERESTED, Peer, UNCHOKE, frame};
 use crate::announce::crowd::Random;
 use crate::clock::Clock;
-use crate::plan::Seeder;
+use crate::plan::{self, Seeder};
 
 /// Reserved bits of nobody.
 pub(super) const PLAIN: [u8; 8] = [0; 8];
@@ -59,16 +59,7 @@ impl<'a> Ground<'a> {
     /// An address that no other peer has; None: the system's choice.
     pub(super) fn address(&self) -> Option<IpAddr> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (first, step) = self.from?;
-        Some(match first {
-            IpAddr::V4(first) => {
-                IpAddr::V4(u32::from(first).wrapping_add(number.wrapping_mul(step)).into())
-            }
-            IpAddr::V6(first) => {
-                let number = u128::from(number) * u128::from(step);
-                IpAddr::V6(u128::from(first).wrapping_add(number).into())
-            }
-        })
+        self.from.map(|from| plan::source(from, number))
     }
 
     /// Connects, says nothing.

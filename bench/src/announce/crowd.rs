@@ -6,6 +6,7 @@ use ringseed_meta::{InfoHash, PeerId};
 use ringseed_wire::tracker::{AnnounceEvent, AnnounceRequest};
 
 use super::limits::{NUMWANT, SEEDS_ONE_IN, STOPS_ONE_IN};
+use crate::order::mix;
 
 /// What a request is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,13 +145,6 @@ impl Random {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         ((u128::from(mix(self.0)) * u128::from(bound)) >> 64) as u64
     }
-}
-
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
 }
 
 #[cfg(test)]

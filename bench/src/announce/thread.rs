@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::limits::TURN_WAIT_MS;
 use crate::note::Event;
 use crate::pace::Pace;
-use crate::plan::Transport;
+use crate::plan::{self, Transport};
 
 /// Runs a part to its end.
 pub(super) fn run(context: &Context, whom: &Announcers, part: &Part) -> anyhow::Result<()> {
@@ -252,17 +252,11 @@ impl Intervals {
     }
 }
 
-/// The address `number` places after `first`, with a port that the system picks; wraps within its
-/// family. None: any address of the family of `to`.
+/// The address of connection `number`, with a port that the system picks. None: any address of the
+/// family of `to`.
 fn source_address(from: Option<(IpAddr, u32)>, number: u32, to: SocketAddr) -> SocketAddr {
     let ip = match (from, to) {
-        (Some((IpAddr::V4(first), step)), _) => {
-            IpAddr::V4(u32::from(first).wrapping_add(number.wrapping_mul(step)).into())
-        }
-        (Some((IpAddr::V6(first), step)), _) => {
-            let number = u128::from(number) * u128::from(step);
-            IpAddr::V6(u128::from(first).wrapping_add(number).into())
-        }
+        (Some(from), _) => plan::source(from, number),
         (None, SocketAddr::V4(_)) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
         (None, SocketAddr::V6(_)) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
     };

@@ -14,7 +14,7 @@ pub use distribution::Distribution;
 pub const SCHEMA: &str = "ringseed-swarm/1";
 
 /// A whole run.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Results {
     /// [`SCHEMA`].
     pub schema: String,

@@ -189,7 +189,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::results::{LoadResult, Machine, PhaseResult, Target};
+    use crate::results::{LoadResult, PhaseResult, Target};
 
     const RISE_MIN: f64 = 100.0;
 
@@ -289,18 +289,7 @@ mod tests {
         };
         let phases = (1..=rounds).flat_map(|round| [phase("a", round), phase("b", round)]);
         let target = Target { pid: Some(1), ..Target::default() };
-        Results {
-            schema: String::new(),
-            program: String::new(),
-            title: String::new(),
-            command: Vec::new(),
-            started_unix_ms: 0,
-            elapsed_s: 0.0,
-            machine: Machine::default(),
-            target,
-            phases: phases.collect(),
-            failures: Vec::new(),
-        }
+        Results { target, phases: phases.collect(), ..Results::default() }
     }
 
     #[test]
