@@ -5,6 +5,10 @@
 pub struct Counters {
     /// io_uring_enter(2) or epoll_wait(2) calls.
     pub enters: u64,
+    /// Times that the submission queue had no room for an entry: it was handed over early.
+    pub submissions_full: u64,
+    /// Enters that found more completions than their queue holds: the kernel kept the others.
+    pub completions_full: u64,
     /// Events taken from the engine.
     pub completions: u64,
     /// Completions of ops that were gone: always 0, or the op table is wrong.
@@ -28,7 +32,7 @@ pub struct Counters {
     pub scratch_reads: u64,
     /// Batches that waited for scratch memory.
     pub scratch_waits: u64,
-    /// Bytes handed to sockets in all.
+    /// Bytes handed to sockets in all. What neither verb below carried were frames of our own alone.
     pub bytes_sent: u64,
     /// Of these, by the splice verb (headers included).
     pub bytes_spliced: u64,

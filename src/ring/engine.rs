@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::address::RawAddress;
 use crate::native::KernelOptions;
 use crate::plan::StartError;
-use crate::{KernelError, RecvBuffer, Run, Waker};
+use crate::{Counters, KernelError, RecvBuffer, Run, Waker};
 
 /// A piece of work. The first four go on until they are cancelled or fail.
 #[derive(Clone, Copy)]
@@ -93,8 +93,8 @@ pub trait Engine: Sized {
     /// Ends another thread's wait in [`Engine::enter`].
     fn waker(&self) -> Waker;
 
-    /// System calls that handed over and waited.
-    fn enters(&self) -> u64;
+    /// Fills in what it counts: enters, and queues that were full.
+    fn count(&self, counters: &mut Counters);
 
     /// Prepares for the end, after all work was cancelled.
     fn shut_down(&mut self);

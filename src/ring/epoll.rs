@@ -22,7 +22,7 @@ use crate::engine::{Engine, Event, Known, Work};
 use crate::limits::{EPOLL_EVENTS, PAGE_BYTES};
 use crate::native::KernelOptions;
 use crate::plan::{StartError, explain_epoll};
-use crate::{BufferPool, KernelError, RecvBuffer, Run, Waker, files, sys};
+use crate::{BufferPool, Counters, KernelError, RecvBuffer, Run, Waker, files, sys};
 
 use calls::Epoll;
 use threads::{Call, Job, Pointer, Threads};
@@ -356,8 +356,8 @@ impl Engine for EpollEngine {
         Waker::of_eventfd(&self.wake_fd)
     }
 
-    fn enters(&self) -> u64 {
-        self.enters
+    fn count(&self, counters: &mut Counters) {
+        counters.enters = self.enters;
     }
 
     fn shut_down(&mut self) {}

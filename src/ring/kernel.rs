@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{Batch, Completion, File, FileStat, Op, OpId, Residency, Run, Socket, Token, Waker};
+use crate::{
+    Batch, Completion, Counters, File, FileStat, Op, OpId, Residency, Run, Socket, Token, Waker,
+};
 
 /// How long [`Kernel::enter`] may wait for a completion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +57,9 @@ pub trait Kernel {
 
     /// Bytes handed to the socket and not yet acknowledged by the peer (`SIOCOUTQ`).
     fn unacknowledged_bytes(&mut self, socket: Socket) -> u32;
+
+    /// What was counted since it was made. Cheap: a copy of some numbers.
+    fn counters(&self) -> Counters;
 
     /// A handle by which another thread ends the wait of `enter`: a completion
     /// [`Outcome::Woken`](crate::Outcome::Woken) with [`Token::WAKE`] follows.

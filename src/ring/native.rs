@@ -117,13 +117,6 @@ impl<E: Engine> NativeKernel<E> {
         &self.plan
     }
 
-    /// What happened so far.
-    pub fn counters(&self) -> Counters {
-        let mut counters = self.counters;
-        counters.enters = self.engine.enters();
-        counters
-    }
-
     /// Ops in flight.
     pub fn ops_in_flight(&self) -> usize {
         self.ops.len()
@@ -325,6 +318,12 @@ impl<E: Engine> Kernel for NativeKernel<E> {
     fn unacknowledged_bytes(&mut self, socket: Socket) -> u32 {
         let socket = self.sockets.get(socket.index, socket.generation);
         socket.and_then(|socket| sys::unacknowledged(socket.fd()).ok()).unwrap_or(0)
+    }
+
+    fn counters(&self) -> Counters {
+        let mut counters = self.counters;
+        self.engine.count(&mut counters);
+        counters
     }
 
     fn waker(&self) -> Waker {

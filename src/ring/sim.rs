@@ -54,8 +54,8 @@ pub use state::Blocked;
 pub use world::{Remote, Watched, World};
 
 use crate::{
-    Batch, Completion, Failure, File, FileStat, Kernel, KernelError, Op, OpId, Residency, Run,
-    Socket, Token, Wait, Waker,
+    Batch, Completion, Counters, Failure, File, FileStat, Kernel, KernelError, Op, OpId, Residency,
+    Run, Socket, Token, Wait, Waker,
 };
 
 /// The simulated kernel. Get it from [`World::kernel`].
@@ -106,6 +106,11 @@ impl Kernel for SimKernel {
 
     fn unacknowledged_bytes(&mut self, socket: Socket) -> u32 {
         self.0.borrow_mut().unacknowledged_bytes(socket)
+    }
+
+    fn counters(&self) -> Counters {
+        let state = self.0.borrow();
+        Counters { enters: state.disk.enters, ..state.counters }
     }
 
     fn waker(&self) -> Waker {

@@ -16,7 +16,7 @@ use crate::engine::{Engine, Event, Known, Work};
 use crate::memory::Mapping;
 use crate::native::KernelOptions;
 use crate::plan::StartError;
-use crate::{KernelError, RecvBuffer, Run, Waker, files, sys};
+use crate::{Counters, KernelError, RecvBuffer, Run, Waker, files, sys};
 
 use provided::{GROUP, ProvidedBuffers};
 use ring::{Ring, errno_at_start};
@@ -183,8 +183,10 @@ impl Engine for UringEngine {
         Waker::of_eventfd(&self.wake_fd)
     }
 
-    fn enters(&self) -> u64 {
-        self.ring.enters
+    fn count(&self, counters: &mut Counters) {
+        counters.enters = self.ring.enters;
+        counters.submissions_full = self.ring.submissions_full;
+        counters.completions_full = self.ring.completions_full;
     }
 
     fn shut_down(&mut self) {

@@ -130,6 +130,9 @@ pub(super) fn receives_starved_of_buffers_go_on_when_some_came_home<M: Machine>(
         }
     }
     assert!(got == sent, "the bytes differ");
+    let counters = driver.kernel().counters();
+    assert!(counters.buffers_short > 0, "{counters:?}");
+    assert_eq!(counters.bytes_received, got.len() as u64);
     assert_eq!(driver.close(socket, false).len(), 1);
 }
 
@@ -150,8 +153,19 @@ pub(super) fn a_full_socket_gives_the_batch_back_with_its_cursor<M: Machine>(
             wanted.extend_from_slice(&[turn; 13]);
             wanted.extend_from_slice(&bytes[usize::from(turn)..][..(1 << 20) - 16]);
         }
+        let before = driver.kernel().counters();
         let (got, sends) = send(driver, socket, &mut peer, batch, verb);
         assert!(sends > 1, "{verb:?}: the socket was never full");
+        let after = driver.kernel().counters();
+        assert_eq!(after.batches - before.batches, sends as u64);
+        assert_eq!(after.partial_sends - before.partial_sends, sends as u64 - 1);
+        let by_verb = match verb {
+            Verb::Splice => after.bytes_spliced - before.bytes_spliced,
+            Verb::Copy => after.bytes_copied - before.bytes_copied,
+        };
+        let in_all = after.bytes_sent - before.bytes_sent;
+        assert_eq!((by_verb, in_all), (got.len() as u64, got.len() as u64), "{verb:?}");
+        assert!(after.enters > before.enters && after.completions > before.completions);
         assert!(got == wanted, "{verb:?}: the bytes differ");
         driver.close(socket, false);
     }

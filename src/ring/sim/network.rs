@@ -116,6 +116,7 @@ impl State {
             let bytes = self.connections[connection].receive(most);
             let length = self.pool.fill(id, &bytes);
             if let Some(buffer) = self.pool.lend(id, 0, length) {
+                self.counters.bytes_received += length as u64;
                 self.post(op, Outcome::Received { buffer }, true);
             }
         }
@@ -139,6 +140,7 @@ impl State {
     fn starve(&mut self, who: Starved) {
         self.coverage.meet(Fault::BuffersDry);
         if !self.starved.contains(&who) {
+            self.counters.buffers_short += 1;
             self.starved.push_back(who);
         }
     }

@@ -15,6 +15,7 @@ impl State {
     pub(crate) fn push(&mut self, op: Op, token: Token) -> Result<OpId, Op> {
         if self.ops.is_full() || self.meets(Fault::TableFull) {
             self.coverage.meet(Fault::TableFull);
+            self.counters.ops_refused += 1;
             return Err(op);
         }
         self.trace(|| format!("push {token:?} {op:?}"));

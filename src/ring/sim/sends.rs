@@ -50,7 +50,7 @@ impl State {
         match verb {
             Verb::Splice => {
                 let gathered = self.gather(&batch);
-                self.fill_socket(op, connection, batch, gathered);
+                self.fill_socket(op, connection, batch, (gathered, verb));
             }
             Verb::Copy => self.read_into_scratch(op, connection, batch),
         }
@@ -158,7 +158,7 @@ impl State {
         op: OpId,
         connection: usize,
         mut batch: Box<Batch>,
-        gathered: Gathered,
+        (gathered, verb): (Gathered, Verb),
     ) {
         let to = &mut self.connections[connection];
         if let Some(errno) = to.send_error() {
@@ -185,12 +185,26 @@ impl State {
             return self.recycle(batch);
         }
         self.connections[connection].take(gathered.segments, length);
+        let by = batch.as_plain_bytes().is_none().then_some(verb);
         let off_by_one = self.options.broken == Some(Break::CursorOffByOne);
         let forgotten = u64::from(off_by_one && length > 1 && length < batch.len());
         let length = length - forgotten;
         batch.advance(length);
         self.kick(connection);
+        self.count_sent(&batch, length, by);
         self.post(op, Outcome::Sent { bytes: length as u32, batch }, false);
+    }
+
+    fn count_sent(&mut self, rest: &Batch, bytes: u64, by: Option<Verb>) {
+        let counters = &mut self.counters;
+        counters.batches += 1;
+        counters.partial_sends += u64::from(!rest.is_empty());
+        counters.bytes_sent += bytes;
+        match by {
+            Some(Verb::Splice) => counters.bytes_spliced += bytes,
+            Some(Verb::Copy) => counters.bytes_copied += bytes,
+            None => {}
+        }
     }
 
     fn read_into_scratch(&mut self, op: OpId, connection: usize, batch: Box<Batch>) {
@@ -244,7 +258,7 @@ impl State {
         let mut gathered = Gathered::default();
         let length = bytes.len();
         gathered.push(Segment::Owned { bytes: Rc::from(bytes), start: 0, length });
-        self.fill_socket(op, send.connection, send.batch, gathered);
+        self.fill_socket(op, send.connection, send.batch, (gathered, Verb::Copy));
     }
 
     pub(crate) fn scratch_failed(&mut self, op: OpId, run: Run, errno: i32) {

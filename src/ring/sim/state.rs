@@ -18,7 +18,7 @@ use super::random::{Random, mix};
 use super::reads::PendingRead;
 use super::sends::ScratchSend;
 use crate::slab::Slab;
-use crate::{Batch, BufferPool, Completion, Failure, OpId, Outcome, Socket, Token, Wait};
+use crate::{Batch, BufferPool, Completion, Counters, Failure, OpId, Outcome, Socket, Token, Wait};
 
 /// Something that happens at a moment.
 #[derive(Debug)]
@@ -121,6 +121,7 @@ pub(crate) struct State {
     /// Something happened that the test may want to act on.
     pub(crate) interrupted: bool,
     pub(crate) blocked: Blocked,
+    pub(crate) counters: Counters,
     pub(crate) violations: Vec<String>,
     /// A number that two runs of one seed have in common.
     pub(crate) fingerprint: u64,
@@ -151,6 +152,7 @@ impl State {
             alarm_us: None,
             interrupted: false,
             blocked: Blocked::default(),
+            counters: Counters::default(),
             violations: Vec::new(),
             fingerprint: options.seed,
             options,
@@ -290,6 +292,7 @@ impl State {
         let random = if reorder { Some(&mut self.random) } else { None };
         let taken = self.ops.take(random)?;
         let completion = taken.completion;
+        self.counters.completions += 1;
         if taken.out_of_turn {
             self.coverage.meet(Fault::Reordered);
         }

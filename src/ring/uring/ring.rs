@@ -26,6 +26,9 @@ pub(crate) struct Ring {
     /// Entries that found the queue full while the kernel would take none. Bounded by the ops.
     backlog: VecDeque<squeue::Entry>,
     pub(crate) enters: u64,
+    /// See [`Counters`](crate::Counters).
+    pub(crate) submissions_full: u64,
+    pub(crate) completions_full: u64,
 }
 
 impl Ring {
@@ -43,6 +46,8 @@ impl Ring {
             ring,
             backlog: VecDeque::new(),
             enters: 0,
+            submissions_full: 0,
+            completions_full: 0,
         })
     }
 
@@ -93,6 +98,7 @@ impl Ring {
             if unsafe { self.sq.push(&entry) }.is_ok() {
                 return;
             }
+            self.submissions_full += 1;
             self.submit();
             // SAFETY: by this function's own contract.
             if unsafe { self.sq.push(&entry) }.is_ok() {
@@ -113,6 +119,7 @@ impl Ring {
     fn take_backlog(&mut self) {
         while let Some(entry) = self.backlog.pop_front() {
             if self.sq.is_full() {
+                self.submissions_full += 1;
                 self.submit();
             }
             // SAFETY: by the contract of `push`, under which it was queued.
@@ -149,6 +156,7 @@ impl Ring {
         self.take_backlog();
         self.sq.sync();
         self.cq.sync();
+        self.completions_full += u64::from(self.sq.cq_overflow());
         let wait = if self.cq.len() < count { wait } else { None };
         let result = match wait {
             None => {
@@ -293,6 +301,7 @@ mod tests {
             unsafe { ring.push(poll.user_data(number)) };
         }
         assert!(!ring.all_handed_over());
+        assert_eq!(ring.submissions_full, 1, "from then on they wait in line");
         ring.enable().unwrap();
         let mut done = Vec::new();
         for _ in 0..100 {
