@@ -7,6 +7,7 @@ mod announces;
 mod clients;
 mod content;
 mod create;
+mod faults;
 mod hostile;
 mod interop;
 mod kernel;

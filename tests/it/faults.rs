@@ -1,0 +1,5 @@
+//! Bad disks, and memory that is short, under the real program: whatever happens to the data, no peer
+//! gets a wrong byte, none is stuck, and nothing is fetched for ever.
+
+mod mirrored;
+mod read_errors;
