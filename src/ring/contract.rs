@@ -4,6 +4,7 @@
 //! test of each clause.
 
 mod clauses;
+mod moves;
 mod real;
 #[cfg(feature = "sim")]
 mod simulated;
@@ -29,6 +30,8 @@ trait Machine {
     type Peer: Peer;
 
     fn kernel(&mut self) -> &mut Self::Kernel;
+    /// From now on [`Machine::kernel`] is another one of the same machine, until the next call.
+    fn switch(&mut self);
     /// A socket of the kernel that listens, and where.
     fn listen(&mut self) -> (Socket, SocketAddr);
     /// A peer outside the kernel connects.
@@ -210,6 +213,9 @@ macro_rules! contract {
             a_poll_for_bytes_waits_for_them,
             a_ring_of_the_waker_ends_the_wait_once,
             a_peer_that_resets_is_seen_by_receive_and_send,
+            a_detached_socket_goes_on_in_another_kernel_and_comes_back,
+            what_was_received_before_a_detach_comes_first,
+            a_peer_that_went_while_its_socket_was_detached_is_seen_by_the_next_kernel,
         }
     };
 }

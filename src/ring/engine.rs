@@ -75,7 +75,11 @@ pub trait Engine: Sized {
     /// says ECANCELED unless it was quicker.
     fn cancel(&mut self, name: u64, of: Option<RawFd>);
 
-    /// A socket on which no work is left is about to be closed.
+    /// A socket on which no work is left stays open, but is this engine's no more. Its release
+    /// follows.
+    fn forget(&mut self, socket: BorrowedFd<'_>);
+
+    /// The number of a socket on which no work is left may be another's from now on.
     fn release(&mut self, socket: BorrowedFd<'_>);
 
     /// Hands over what was started, and waits for an event at most `wait` (`None`: not at all).

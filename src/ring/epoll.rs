@@ -294,6 +294,13 @@ impl Engine for EpollEngine {
         }
     }
 
+    fn forget(&mut self, socket: BorrowedFd<'_>) {
+        let fd = socket.as_raw_fd();
+        if self.watched(fd).is_some_and(|watched| watched.is_known()) {
+            self.epoll.remove(fd);
+        }
+    }
+
     fn release(&mut self, socket: BorrowedFd<'_>) {
         // Closing it takes it out of epoll.
         if let Some(watched) = self.watched(socket.as_raw_fd()) {

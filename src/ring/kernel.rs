@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Batch, Completion, Counters, File, FileStat, Op, OpId, Residency, Run, Socket, Token, Waker,
+    Batch, Completion, Counters, Detached, File, FileStat, Op, OpId, Residency, Run, Socket, Token,
+    Waker,
 };
 
 /// How long [`Kernel::enter`] may wait for a completion.
@@ -30,8 +31,9 @@ pub struct KernelError(pub String);
 /// * Completions of one op come in order; of different ops in any order.
 /// * `push` never waits for the network or a disk. It may do the work at once (a batch whose
 ///   pages are resident is gathered there and then); the completion still comes by `next`.
-/// * After [`Op::Close`] nothing else may be pushed for that socket. Its other ops finish first
-///   (as `Failed(Cancelled)` unless they had finished), `Closed` comes last.
+/// * After [`Op::Close`] or [`Op::Detach`] nothing else may be pushed for that socket. Its other ops finish first
+///   (as `Failed(Cancelled)` unless they had finished), `Closed` or `Detached` comes last.
+/// * What a receive took from a socket is delivered, unless the socket is being closed.
 pub trait Kernel {
     /// Starts an operation. `Err` gives the op back when the op table is full
     /// ([`limits::OPS_MAX`](crate::limits)): try again after the next `enter`.
@@ -48,6 +50,10 @@ pub trait Kernel {
 
     /// Gives back a batch that will not be sent (again).
     fn recycle(&mut self, batch: Box<Batch>);
+
+    /// Takes over a socket that another kernel gave up by [`Op::Detach`]. When it cannot (EMFILE: no
+    /// place for it), the socket is closed.
+    fn attach(&mut self, socket: Detached) -> Result<Socket, crate::Failure>;
 
     /// Whether every page of `run` is in the page cache (`cachestat`); never waits for a disk.
     fn residency(&mut self, run: Run) -> Residency;

@@ -26,8 +26,8 @@ use crate::plan::{Host, Probe, StartError, VerbPlan, ZeroCopy, explain, verb_pla
 use crate::slab::Slab;
 use crate::uring::UringEngine;
 use crate::{
-    Batch, Completion, Counters, Failure, File, FileStat, Kernel, KernelError, Op, OpId, Outcome,
-    Residency, Run, Socket, Token, Verb, Wait, Waker, limits, sys,
+    Batch, Completion, Counters, Detached, Failure, File, FileStat, Kernel, KernelError, Op, OpId,
+    Outcome, Residency, Run, Socket, Token, Verb, Wait, Waker, limits, sys,
 };
 
 pub use any::AnyKernel;
@@ -237,6 +237,7 @@ impl<E: Engine> Kernel for NativeKernel<E> {
             match op {
                 Op::Cancel { op } => return Ok(self.push_cancel(op)),
                 Op::Close { socket, reset } => return Ok(self.push_close(socket, reset, token)),
+                Op::Detach { socket } => return Ok(self.push_detach(socket, token)),
                 op => {
                     self.counters.ops_refused += 1;
                     return Err(op);
@@ -262,6 +263,7 @@ impl<E: Engine> Kernel for NativeKernel<E> {
             }
             Op::Connect { to, from } => self.push_connect(to, from, token),
             Op::Close { socket, reset } => self.push_close(socket, reset, token),
+            Op::Detach { socket } => self.push_detach(socket, token),
             Op::Open { root, path } => self.push_open(root, &path, token),
             Op::CloseFile { file } => self.push_close_file(file, token),
             Op::ReadAhead { run } => self.push_read_ahead(run, token),
@@ -302,6 +304,10 @@ impl<E: Engine> Kernel for NativeKernel<E> {
             batch.clear();
             self.spare.push(batch);
         }
+    }
+
+    fn attach(&mut self, socket: Detached) -> Result<Socket, Failure> {
+        self.take_over(socket)
     }
 
     fn residency(&mut self, run: Run) -> Residency {

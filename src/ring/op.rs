@@ -37,6 +37,19 @@ pub struct File {
     pub(crate) generation: u32,
 }
 
+/// A socket that no kernel owns, on its way from one to another. Dropped, it is closed.
+#[derive(Debug)]
+pub struct Detached(pub(crate) Loose);
+
+/// What it really is.
+#[derive(Debug)]
+pub(crate) enum Loose {
+    Descriptor(std::os::fd::OwnedFd),
+    /// The number of a connection of the simulated world.
+    #[cfg(feature = "sim")]
+    Simulated(usize),
+}
+
 #[cfg(feature = "sim")]
 impl Socket {
     /// A handle that no kernel knows, for tests of what only keeps handles.
@@ -130,6 +143,10 @@ pub enum Op {
     /// Cancels the socket's ops, shuts it down, closes it. -> `Closed`, last of all.
     /// `reset`: by RST (SO_LINGER {1, 0}), which drops what the socket still holds.
     Close { socket: Socket, reset: bool },
+    /// Takes the socket out of this kernel, open as it is: cancels its ops, and hands out what was
+    /// received before that took effect. -> `Detached`, last of all; what the peer sends from then
+    /// on waits in the socket. Fails with `Os(EBUSY)` while a batch is on its way.
+    Detach { socket: Socket },
     /// -> `Opened`. Read only, never a device, socket or pipe (`Failed(NotAFile)`).
     Open { root: Arc<Directory>, path: Arc<Path> },
     /// -> `Done`. Pages in flight stay referenced by the kernel.
@@ -141,7 +158,8 @@ pub enum Op {
     /// Reads the whole run and drops it: the verdict on a run that will not become resident.
     /// -> `Read { bytes }` (fewer than asked: the file ends there) or `Failed`.
     ReadDiscard { run: Run },
-    /// Ends an op early; it completes as `Failed(Cancelled)` unless it was quicker. No completion of its own.
+    /// Ends an op early; it completes as `Failed(Cancelled)` unless it was quicker. What a receive
+    /// got before is delivered first. No completion of its own.
     Cancel { op: OpId },
 }
 
@@ -169,6 +187,10 @@ pub enum Outcome {
         batch: Box<Batch>,
     },
     Closed,
+    /// For [`Kernel::attach`](crate::Kernel::attach) of another kernel.
+    Detached {
+        socket: Detached,
+    },
     Opened {
         file: File,
         stat: FileStat,
@@ -188,7 +210,7 @@ pub enum Failure {
     /// The system's errno. Send: the connection is lost (EPIPE, ECONNRESET ...).
     #[error("{}", std::io::Error::from_raw_os_error(*.0))]
     Os(i32),
-    /// Cancelled by [`Op::Cancel`] or [`Op::Close`].
+    /// Cancelled by [`Op::Cancel`], [`Op::Close`] or [`Op::Detach`].
     #[error("cancelled")]
     Cancelled,
     /// A run of the batch could not be had from its file: it ends before the run does

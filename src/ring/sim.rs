@@ -16,12 +16,13 @@
 //!   which Linux answers a close with unread bytes.
 //!
 //! Checked always: each op is finished exactly once, with its token; nothing is pushed for what is
-//! closed; one send and one receive at a time for each socket; receive buffers are dropped within
+//! closed, or is another kernel's; one send and one receive at a time for each socket; receive buffers are dropped within
 //! the turn; gifted pages are never written again, nor gathered before they were written; no send
 //! waits for pages that were not asked for. At rest: no socket, file, op or buffer is left.
 
 mod connection;
 mod content;
+mod detach;
 mod disk;
 mod faults;
 mod gifts;
@@ -38,7 +39,7 @@ mod state;
 mod tests;
 mod world;
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,37 +55,54 @@ pub use state::Blocked;
 pub use world::{Remote, Watched, World};
 
 use crate::{
-    Batch, Completion, Counters, Failure, File, FileStat, Kernel, KernelError, Op, OpId, Residency,
-    Run, Socket, Token, Wait, Waker,
+    Batch, Completion, Counters, Detached, Failure, File, FileStat, Kernel, KernelError, Op, OpId,
+    Residency, Run, Socket, Token, Wait, Waker,
 };
 
-/// The simulated kernel. Get it from [`World::kernel`].
-pub struct SimKernel(Rc<RefCell<state::State>>);
+/// A simulated kernel. Get it from [`World::kernel`].
+pub struct SimKernel {
+    state: Rc<RefCell<state::State>>,
+    number: usize,
+}
+
+impl SimKernel {
+    /// The machine, called by this kernel's thread.
+    fn state(&self) -> RefMut<'_, state::State> {
+        let mut state = self.state.borrow_mut();
+        state.current = self.number;
+        state.disk.caller = self.number;
+        state
+    }
+}
 
 impl Kernel for SimKernel {
     fn push(&mut self, op: Op, token: Token) -> Result<OpId, Op> {
-        self.0.borrow_mut().push(op, token)
+        self.state().push(op, token)
     }
 
     fn enter(&mut self, wait: Wait) -> Result<(), KernelError> {
-        self.0.borrow_mut().enter(wait);
+        self.state().enter(wait);
         Ok(())
     }
 
     fn next(&mut self) -> Option<Completion> {
-        self.0.borrow_mut().next()
+        self.state().next()
     }
 
     fn batch(&mut self) -> Box<Batch> {
-        self.0.borrow_mut().batches.pop().unwrap_or_default()
+        self.state().batches.pop().unwrap_or_default()
     }
 
     fn recycle(&mut self, batch: Box<Batch>) {
-        self.0.borrow_mut().recycle(batch);
+        self.state().recycle(batch);
+    }
+
+    fn attach(&mut self, socket: Detached) -> Result<Socket, Failure> {
+        self.state().attach(socket)
     }
 
     fn residency(&mut self, run: Run) -> Residency {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state();
         match state.disk.opened(run.file) {
             Some(inode) => state.residency(inode, run),
             None => {
@@ -95,7 +113,7 @@ impl Kernel for SimKernel {
     }
 
     fn stat(&mut self, file: File) -> Result<FileStat, Failure> {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state();
         let Some(inode) = state.disk.opened(file) else {
             state.violated(format!("stat of {file:?}, which is closed"));
             return Err(Failure::Os(libc::EBADF));
@@ -105,16 +123,16 @@ impl Kernel for SimKernel {
     }
 
     fn unacknowledged_bytes(&mut self, socket: Socket) -> u32 {
-        self.0.borrow_mut().unacknowledged_bytes(socket)
+        self.state().unacknowledged_bytes(socket)
     }
 
     fn counters(&self) -> Counters {
-        let state = self.0.borrow();
+        let state = self.state.borrow();
         Counters { enters: state.disk.enters, ..state.counters }
     }
 
     fn waker(&self) -> Waker {
-        let rung = Arc::clone(&self.0.borrow().rung);
+        let rung = Arc::clone(&self.state().desks[self.number].rung);
         Waker::new(move || rung.store(true, Ordering::Release))
     }
 }

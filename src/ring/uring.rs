@@ -139,6 +139,8 @@ impl Engine for UringEngine {
         unsafe { self.ring.push(cancel_entry(name)) };
     }
 
+    fn forget(&mut self, _: BorrowedFd<'_>) {}
+
     fn release(&mut self, _: BorrowedFd<'_>) {}
 
     fn enter(&mut self, wait: Option<Duration>) -> Result<(), KernelError> {

@@ -1,5 +1,6 @@
 //! The clauses. Each gets a kernel of its own and leaves no op unfinished.
 
+pub(super) use super::moves::*;
 use super::*;
 use crate::{Batch, Part, Residency, Run, Verb};
 

@@ -13,6 +13,7 @@ use crate::{Directory, KernelOptions, NativeKernel, Socket, sys, system};
 
 struct Real<E: Engine> {
     kernel: NativeKernel<E>,
+    other: NativeKernel<E>,
     folder: tempfile::TempDir,
 }
 
@@ -26,8 +27,9 @@ impl<E: Engine> Real<E> {
             receive_buffer_bytes: BUFFER_BYTES as u32,
             ..KernelOptions::default()
         };
-        let kernel = NativeKernel::new(&options).unwrap();
-        Real { kernel, folder: tempfile::tempdir().unwrap() }
+        let (kernel, other) = (NativeKernel::new(&options), NativeKernel::new(&options));
+        let folder = tempfile::tempdir().unwrap();
+        Real { kernel: kernel.unwrap(), other: other.unwrap(), folder }
     }
 }
 
@@ -37,6 +39,10 @@ impl<E: Engine> Machine for Real<E> {
 
     fn kernel(&mut self) -> &mut NativeKernel<E> {
         &mut self.kernel
+    }
+
+    fn switch(&mut self) {
+        std::mem::swap(&mut self.kernel, &mut self.other);
     }
 
     fn listen(&mut self) -> (Socket, SocketAddr) {

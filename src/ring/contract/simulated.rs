@@ -14,6 +14,7 @@ const ROOT: &str = "/simulated";
 struct Simulated {
     world: World,
     kernel: SimKernel,
+    other: SimKernel,
     ports: u16,
 }
 
@@ -21,8 +22,8 @@ impl Simulated {
     fn new() -> Simulated {
         let options = Options { buffers: BUFFERS, buffer_bytes: BUFFER_BYTES, ..Options::calm(7) };
         let world = World::new(options);
-        let kernel = world.kernel();
-        Simulated { world, kernel, ports: 1_000 }
+        let (kernel, other) = (world.kernel(), world.kernel());
+        Simulated { world, kernel, other, ports: 1_000 }
     }
 
     fn address(&mut self) -> SocketAddr {
@@ -41,6 +42,10 @@ impl Machine for Simulated {
 
     fn kernel(&mut self) -> &mut SimKernel {
         &mut self.kernel
+    }
+
+    fn switch(&mut self) {
+        std::mem::swap(&mut self.kernel, &mut self.other);
     }
 
     fn listen(&mut self) -> (Socket, SocketAddr) {

@@ -34,6 +34,12 @@ impl Epoll {
         }
     }
 
+    /// EPOLL_CTL_DEL: another thread's epoll may watch the socket from now on.
+    pub(super) fn remove(&self, fd: RawFd) {
+        // It fails on descriptors that were never added: then there is nothing to remove.
+        let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, 0);
+    }
+
     fn control(&self, change: i32, fd: RawFd, events: u32, word: u64) -> Result<(), Errno> {
         let mut event = libc::epoll_event { events, u64: word };
         // SAFETY: `event` is readable for the call.

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::engine::{Engine, Event};
 use crate::files::OpenFile;
-use crate::{Completion, Failure, File, OpId, Outcome, RecvBuffer, Token, sys};
+use crate::{Completion, Failure, File, OpId, Outcome, RecvBuffer, Socket, Token, sys};
 
 use super::ops::Task;
 use super::{NativeKernel, op_of};
@@ -44,9 +44,9 @@ impl<E: Engine> NativeKernel<E> {
             self.complete_copy(op, name as u8, result);
             return None;
         }
-        let ends = working.cancelled;
+        let (ends, socket) = (working.cancelled, working.socket);
         match (self.step(op, result, buffer), goes_on) {
-            (Step::Deliver(outcome), true) if !ends || is_accepted(&outcome) => {
+            (Step::Deliver(outcome), true) if !ends || self.is_wanted(&outcome, socket) => {
                 self.deliver(op, outcome)
             }
             (_, true) => None,
@@ -54,15 +54,15 @@ impl<E: Engine> NativeKernel<E> {
                 self.finish(op, outcome);
                 None
             }
-            (step, false) if ends => self.end(op, step),
+            (step, false) if ends => self.end(op, step, socket),
             (step, false) => self.go_on(op, step),
         }
     }
 
-    /// The op would go on, but its end is wanted. A connection accepted last is still handed out.
-    fn end(&mut self, op: OpId, step: Step) -> Option<Completion> {
+    /// The op would go on, but its end is wanted. What came last is still handed out.
+    fn end(&mut self, op: OpId, step: Step, socket: Option<Socket>) -> Option<Completion> {
         let last = match step {
-            Step::Deliver(outcome) if is_accepted(&outcome) => self.deliver(op, outcome),
+            Step::Deliver(outcome) if self.is_wanted(&outcome, socket) => self.deliver(op, outcome),
             _ => None,
         };
         self.finish(op, Outcome::Failed(Failure::Cancelled));
@@ -87,6 +87,14 @@ impl<E: Engine> NativeKernel<E> {
                 None
             }
         }
+    }
+
+    /// Whether the caller must have it although the op's end is wanted: a connection always, bytes
+    /// unless their socket is being closed.
+    fn is_wanted(&self, outcome: &Outcome, socket: Option<Socket>) -> bool {
+        let owned = socket.and_then(|socket| self.sockets.get(socket.index, socket.generation));
+        matches!(outcome, Outcome::Accepted { .. })
+            || owned.is_some_and(|owned| !owned.is_closing())
     }
 
     fn deliver(&self, op: OpId, outcome: Outcome) -> Option<Completion> {
@@ -175,10 +183,6 @@ impl<E: Engine> NativeKernel<E> {
             Err(_) => Outcome::Failed(Failure::Os(libc::EMFILE)),
         }
     }
-}
-
-fn is_accepted(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Accepted { .. })
 }
 
 /// accept(2): "errors ... of the new socket": the listener is well, one connection is gone.

@@ -1,4 +1,4 @@
-//! Sockets of a kernel: their ops, and the order of closing.
+//! Sockets of a kernel: their ops, and the order of closing and detaching.
 //!
 //! A socket with a receive armed would survive close(2) and send no FIN. So: cancel its ops, wait
 //! for their last completions, shut it down, close it, say `Closed`.
@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::engine::Engine;
 use crate::limits::OPS_A_SOCKET;
-use crate::{Completion, Failure, OpId, Outcome, Socket, Token, sys};
+use crate::op::Loose;
+use crate::{Completion, Detached, Failure, OpId, Outcome, Socket, Token, sys};
 
 use super::NativeKernel;
 
@@ -26,7 +27,16 @@ pub(super) struct OwnedSocket {
 struct Closing {
     op: OpId,
     token: Token,
-    reset: bool,
+    how: How,
+}
+
+/// How a socket leaves its kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Shutdown,
+    Reset,
+    /// Open, for another kernel.
+    Detached,
 }
 
 impl OwnedSocket {
@@ -44,8 +54,14 @@ impl OwnedSocket {
         self.copying || self.closing.is_some()
     }
 
-    pub(super) fn is_closing(&self) -> bool {
+    /// It is being closed or detached.
+    fn is_leaving(&self) -> bool {
         self.closing.is_some()
+    }
+
+    /// Nobody will want what it still receives.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some_and(|closing| closing.how != How::Detached)
     }
 
     /// Whether one more op may start.
@@ -88,17 +104,29 @@ impl<E: Engine> NativeKernel<E> {
 
     /// [`crate::Op::Close`].
     pub(super) fn push_close(&mut self, socket: Socket, reset: bool, token: Token) -> OpId {
+        self.leave(socket, if reset { How::Reset } else { How::Shutdown }, token)
+    }
+
+    /// [`crate::Op::Detach`].
+    pub(super) fn push_detach(&mut self, socket: Socket, token: Token) -> OpId {
+        self.leave(socket, How::Detached, token)
+    }
+
+    /// Ends the socket's ops; behind the last one it leaves.
+    fn leave(&mut self, socket: Socket, how: How, token: Token) -> OpId {
         let id = self.passing_id();
-        let closing = Closing { op: id, token, reset };
         let Some(owned) = self.sockets.get_mut(socket.index, socket.generation) else {
             return self.done_now(token, Outcome::Failed(Failure::Os(libc::EBADF)));
         };
-        if owned.is_closing() {
+        if owned.is_leaving() {
             return self.done_now(token, Outcome::Failed(Failure::Os(libc::EBADF)));
         }
-        owned.closing = Some(closing);
+        if owned.copying && how == How::Detached {
+            return self.done_now(token, Outcome::Failed(Failure::Os(libc::EBUSY)));
+        }
+        owned.closing = Some(Closing { op: id, token, how });
         if owned.count == 0 {
-            self.close_now(socket);
+            self.leave_now(socket);
             return id;
         }
         let (ops, count) = (owned.ops, owned.count);
@@ -110,28 +138,43 @@ impl<E: Engine> NativeKernel<E> {
         id
     }
 
-    /// An op of the socket ended; the last one lets a waiting close go on.
+    /// An op of the socket ended; the last one lets it leave, if it waits for that.
     pub(super) fn detach(&mut self, socket: Socket, op: u32) {
         let Some(owned) = self.sockets.get_mut(socket.index, socket.generation) else { return };
         owned.detach(op);
-        if owned.count == 0 && owned.is_closing() {
-            self.close_now(socket);
+        if owned.count == 0 && owned.is_leaving() {
+            self.leave_now(socket);
         }
     }
 
-    fn close_now(&mut self, socket: Socket) {
+    fn leave_now(&mut self, socket: Socket) {
         let Some(owned) = self.sockets.remove(socket.index, socket.generation) else { return };
-        let Some(Closing { op, token, reset }) = owned.closing else { return };
-        if reset {
+        let Some(Closing { op, token, how }) = owned.closing else { return };
+        match how {
             // It fails on sockets that are no connection; closing them is all there is to do.
-            let _ = sys::linger_zero(owned.fd());
-        } else {
+            How::Reset => drop(sys::linger_zero(owned.fd())),
             // The same; and a peer that has gone already makes it ENOTCONN.
-            let _ = sys::shutdown(owned.fd());
+            How::Shutdown => drop(sys::shutdown(owned.fd())),
+            How::Detached => self.engine.forget(owned.fd()),
         }
         self.engine.release(owned.fd());
-        drop(owned);
-        self.ready.push_back(Completion { token, op, outcome: Outcome::Closed, more: false });
+        let outcome = match how {
+            How::Detached => Outcome::Detached { socket: Detached(Loose::Descriptor(owned.fd)) },
+            How::Reset | How::Shutdown => {
+                drop(owned);
+                Outcome::Closed
+            }
+        };
+        self.ready.push_back(Completion { token, op, outcome, more: false });
+    }
+
+    /// [`crate::Kernel::attach`]: it is non-blocking, as every socket of a kernel.
+    pub(super) fn take_over(&mut self, socket: Detached) -> Result<Socket, Failure> {
+        match socket.0 {
+            Loose::Descriptor(fd) => self.own_socket(fd).ok_or(Failure::Os(libc::EMFILE)),
+            #[cfg(feature = "sim")]
+            Loose::Simulated(_) => Err(Failure::Os(libc::EBADF)),
+        }
     }
 
     pub(super) fn push_send_datagram(
@@ -142,7 +185,7 @@ impl<E: Engine> NativeKernel<E> {
         token: Token,
     ) -> OpId {
         let result = match self.sockets.get(socket.index, socket.generation) {
-            Some(owned) if !owned.is_closing() => match sys::send_to(owned.fd(), bytes, to) {
+            Some(owned) if !owned.is_leaving() => match sys::send_to(owned.fd(), bytes, to) {
                 // A full socket loses datagrams, as networks do.
                 Ok(_) | Err(libc::EAGAIN) => Ok(()),
                 Err(errno) => Err(Failure::Os(errno)),

@@ -72,7 +72,10 @@ pub(crate) struct Disk {
     inodes: Vec<Inode>,
     names: BTreeMap<PathBuf, usize>,
     /// Open files: the inode of each.
-    handles: Slab<usize>,
+    /// Inode and kernel of each open file.
+    handles: Slab<(usize, usize)>,
+    /// The kernel that is being called: it knows its own files only.
+    pub(crate) caller: usize,
     busy_until_us: u64,
     /// Pages read from the device since the start.
     pub(crate) pages_read: u64,
@@ -87,6 +90,7 @@ impl Disk {
             inodes: Vec::new(),
             names: BTreeMap::new(),
             handles: Slab::new(FILES_MAX),
+            caller: 0,
             busy_until_us: 0,
             pages_read: 0,
             enters: 0,
@@ -150,16 +154,17 @@ impl Disk {
         }
     }
 
-    pub(crate) fn open(&mut self, path: &Path) -> Result<(File, FileStat), Failure> {
+    pub(crate) fn open(&mut self, path: &Path, kernel: usize) -> Result<(File, FileStat), Failure> {
         let inode = self.look_up(path)?;
         let full = Failure::Os(libc::EMFILE);
-        let (index, generation) = self.handles.insert(inode).map_err(|_| full)?;
+        let (index, generation) = self.handles.insert((inode, kernel)).map_err(|_| full)?;
         Ok((File { index, generation }, self.stat_of(inode)))
     }
 
-    /// The inode behind an open file.
+    /// The inode behind an open file of the kernel that is being called.
     pub(crate) fn opened(&self, file: File) -> Option<usize> {
-        self.handles.get(file.index, file.generation).copied()
+        let (inode, kernel) = *self.handles.get(file.index, file.generation)?;
+        Some(inode).filter(|_| kernel == self.caller)
     }
 
     /// False: it was not open.
@@ -382,7 +387,7 @@ impl Disk {
 
     /// A stretch of pages of some file that is open, for an eviction at any moment.
     pub(crate) fn some_pages(&self, random: &mut Random) -> Option<(usize, (u64, u64))> {
-        let open: Vec<usize> = self.handles.iter().map(|(_, _, &inode)| inode).collect();
+        let open: Vec<usize> = self.handles.iter().map(|(_, _, &(inode, _))| inode).collect();
         let inode = *random.pick(&open)?;
         let count = self.inodes[inode].pages.len() as u64;
         let first = random.below(count);

@@ -169,4 +169,8 @@ pub enum Break {
     CursorOffByOne,
     /// Closing leaves the socket open.
     SocketLeaked,
+    /// A detached socket takes what was received last, and a byte that waited, with it.
+    BytesLostAtDetach,
+    /// Rings of wakers end no wait.
+    WakeUpLost,
 }

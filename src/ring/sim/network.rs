@@ -34,14 +34,14 @@ impl State {
         self.sockets.get_mut(socket.index, socket.generation)
     }
 
-    /// The socket that listens at an address.
-    pub(crate) fn listener_at(&self, address: SocketAddr) -> Option<Socket> {
+    /// The sockets that listen at an address.
+    pub(crate) fn listeners_at(&self, address: SocketAddr) -> Vec<Socket> {
         let listens = |entry: &Entry| {
             entry.closing.is_none()
                 && matches!(entry.endpoint, Endpoint::Listener { at, .. } if at == address)
         };
-        let (index, generation, _) = self.sockets.iter().find(|(_, _, entry)| listens(entry))?;
-        Some(Socket { index, generation })
+        let listeners = self.sockets.iter().filter(|(_, _, entry)| listens(entry));
+        listeners.map(|(index, generation, _)| Socket { index, generation }).collect()
     }
 
     /// SIOCOUTQ.
@@ -56,8 +56,8 @@ impl State {
         }
     }
 
-    pub(crate) fn add_socket(&mut self, endpoint: Endpoint) -> Option<Socket> {
-        let entry = Entry { endpoint, closing: None };
+    pub(crate) fn add_socket(&mut self, endpoint: Endpoint, kernel: usize) -> Option<Socket> {
+        let entry = Entry { endpoint, kernel, closing: None };
         let (index, generation) = self.sockets.insert(entry).ok()?;
         Some(Socket { index, generation })
     }
@@ -67,11 +67,9 @@ impl State {
         loop {
             let failed = self.hits(Fault::AcceptFailed);
             let errno = if self.random.hits(500) { libc::EMFILE } else { libc::ECONNABORTED };
-            let Some(Entry { endpoint: Endpoint::Listener { backlog, accept, .. }, .. }) =
-                self.entry(listener)
-            else {
-                return;
-            };
+            let Some(entry) = self.entry(listener) else { return };
+            let kernel = entry.kernel;
+            let Endpoint::Listener { backlog, accept, .. } = &mut entry.endpoint else { return };
             let Some(op) = *accept else { return };
             let Some(&connection) = backlog.front() else { return };
             if failed {
@@ -81,7 +79,7 @@ impl State {
             }
             backlog.pop_front();
             let peer = self.connections[connection].peer;
-            if let Some(socket) = self.add_socket(Endpoint::Stream { connection }) {
+            if let Some(socket) = self.add_socket(Endpoint::Stream { connection }, kernel) {
                 self.post(op, Outcome::Accepted { socket, peer }, true);
             }
         }
@@ -271,9 +269,8 @@ impl State {
     }
 
     pub(crate) fn on_connect(&mut self, op: OpId, to: SocketAddr) {
-        if self.ops.get(op).is_none_or(|live| live.finished) {
-            return;
-        }
+        let Some(live) = self.ops.get(op).filter(|live| !live.finished) else { return };
+        let kernel = live.kernel;
         if !self.remote_listeners.contains_key(&to) {
             return self.fail(op, Failure::Os(libc::ECONNREFUSED));
         }
@@ -281,7 +278,7 @@ impl State {
         if let Some(waiting) = self.remote_listeners.get_mut(&to) {
             waiting.push_back(connection);
         }
-        if let Some(socket) = self.add_socket(Endpoint::Stream { connection }) {
+        if let Some(socket) = self.add_socket(Endpoint::Stream { connection }, kernel) {
             self.post(op, Outcome::Connected { socket }, false);
         }
         self.interrupted = true;

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::random::Random;
 use crate::slab::Slab;
-use crate::{Completion, OpId, Socket, Token};
+use crate::{Completion, OpId, Outcome, Socket, Token};
 
 /// An op in flight.
 #[derive(Debug)]
 pub(crate) struct Live {
+    /// The kernel that it was pushed to.
+    pub(crate) kernel: usize,
     pub(crate) token: Token,
     pub(crate) kind: &'static str,
     pub(crate) socket: Option<Socket>,
@@ -29,16 +31,16 @@ pub(crate) struct Taken {
     pub(crate) socket: Option<Socket>,
 }
 
-/// Ops in flight and completions ready to be taken.
+/// Ops in flight and, for each kernel, completions ready to be taken.
 pub(crate) struct Ops {
     table: Slab<Live>,
-    ready: VecDeque<Completion>,
+    ready: Vec<VecDeque<Completion>>,
     ledger: Ledger,
 }
 
 impl Ops {
     pub(crate) fn new(ops_max: u32) -> Ops {
-        Ops { table: Slab::new(ops_max), ready: VecDeque::new(), ledger: Ledger::default() }
+        Ops { table: Slab::new(ops_max), ready: Vec::new(), ledger: Ledger::default() }
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -82,32 +84,43 @@ impl Ops {
         unfinished.map(|(index, generation, _)| OpId { index, generation }).collect()
     }
 
-    pub(crate) fn make_ready(&mut self, completion: Completion) {
-        self.ready.push_back(completion);
+    pub(crate) fn make_ready(&mut self, kernel: usize, completion: Completion) {
+        if self.ready.len() <= kernel {
+            self.ready.resize_with(kernel + 1, VecDeque::new);
+        }
+        self.ready[kernel].push_back(completion);
     }
 
+    /// Of any kernel: its thread would run now.
     pub(crate) fn any_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.ready.iter().any(|ready| !ready.is_empty())
+    }
+
+    /// Forgets what a receive has delivered and nobody has taken.
+    pub(crate) fn forget_received(&mut self, op: OpId) {
+        for ready in &mut self.ready {
+            ready.retain(|completion| {
+                completion.op != op || !matches!(completion.outcome, Outcome::Received { .. })
+            });
+        }
     }
 
     /// Receive buffers in completions not taken yet.
     pub(crate) fn buffers_ready(&self) -> usize {
         let holds = |completion: &&Completion| {
-            matches!(
-                completion.outcome,
-                crate::Outcome::Received { .. } | crate::Outcome::Datagram { .. }
-            )
+            matches!(completion.outcome, Outcome::Received { .. } | Outcome::Datagram { .. })
         };
-        self.ready.iter().filter(holds).count()
+        self.ready.iter().flatten().filter(holds).count()
     }
 
-    /// The next completion; with randomness, that of any op (its first).
-    pub(crate) fn take(&mut self, reorder: Option<&mut Random>) -> Option<Taken> {
-        let any = reorder.map_or(0, |random| random.below(self.ready.len() as u64) as usize);
-        let op = self.ready.get(any)?.op;
+    /// The kernel's next completion; with randomness, that of any op (its first).
+    pub(crate) fn take(&mut self, kernel: usize, reorder: Option<&mut Random>) -> Option<Taken> {
+        let ready = self.ready.get_mut(kernel)?;
+        let any = reorder.map_or(0, |random| random.below(ready.len() as u64) as usize);
+        let op = ready.get(any)?.op;
         // Completions of one op keep their order. Wake-ups all bear one name.
-        let first = self.ready.iter().position(|completion| completion.op == op)?;
-        let completion = self.ready.remove(first)?;
+        let first = ready.iter().position(|completion| completion.op == op)?;
+        let completion = ready.remove(first)?;
         self.ledger.completed(&completion);
         let live = if completion.more { None } else { self.table.remove(op.index, op.generation) };
         let socket = live.and_then(|live| live.socket);

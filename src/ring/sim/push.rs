@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::connection::{Connection, RemoteState};
-use super::faults::{Break, Fault};
+use super::faults::Fault;
 use super::ops::Ops;
 use super::reads::{PendingRead, Purpose, Stretch};
 use super::state::{Endpoint, Entry, Event, State};
@@ -38,6 +38,7 @@ impl State {
             Op::PollWritable { socket } => self.push_poll(socket, token, "poll writable"),
             Op::PollReadable { socket } => self.push_poll(socket, token, "poll readable"),
             Op::Close { socket, reset } => self.push_close(socket, reset, token),
+            Op::Detach { socket } => self.push_detach(socket, token),
             Op::Open { root, path } => self.push_open(&root, &path, token),
             Op::CloseFile { file } => {
                 let op = self.start("close file", token, None);
@@ -73,12 +74,16 @@ impl State {
     }
 
     /// The socket's entry. Of a socket that is closed or closing the op fails, and the rule that
-    /// nothing is pushed for it is broken.
-    fn usable(&mut self, op: OpId, socket: Socket) -> Option<&mut Entry> {
-        let usable = self.entry(socket).is_some_and(|entry| entry.closing.is_none());
+    /// nothing is pushed for it is broken; as that of a socket which another kernel has.
+    pub(crate) fn usable(&mut self, op: OpId, socket: Socket) -> Option<&mut Entry> {
+        let current = self.current;
+        let is_ours = |entry: &Entry| entry.closing.is_none() && entry.kernel == current;
+        let usable = self.entry(socket).is_some_and(|entry| is_ours(entry));
         if !usable {
             let kind = self.ops.get(op).map_or("", |live| live.kind);
-            self.violated(format!("{kind} pushed for {socket:?}, which is closed or closing"));
+            self.violated(format!(
+                "{kind} pushed for {socket:?}, which is closed or closing or another's"
+            ));
             self.fail(op, Failure::Os(libc::EBADF));
             return None;
         }
@@ -86,7 +91,7 @@ impl State {
     }
 
     /// The connection of a socket that must be a stream.
-    fn stream(&mut self, op: OpId, socket: Socket) -> Option<usize> {
+    pub(crate) fn stream(&mut self, op: OpId, socket: Socket) -> Option<usize> {
         if let Endpoint::Stream { connection } = self.usable(op, socket)?.endpoint {
             return Some(connection);
         }
@@ -208,9 +213,9 @@ impl State {
     }
 
     /// Ends an op early, unless its last completion was quicker.
-    fn cancel(&mut self, op: OpId) {
+    pub(crate) fn cancel(&mut self, op: OpId) {
         match self.ops.get(op) {
-            Some(live) if !live.finished && live.kind != "close" => {}
+            Some(live) if !live.finished && !matches!(live.kind, "close" | "detach") => {}
             _ => return,
         }
         self.reads.retain(|read| read.op != op);
@@ -257,7 +262,7 @@ impl State {
             }
             Endpoint::Datagram(_) => {}
         }
-        self.close_when_alone(socket);
+        self.leave_when_alone(socket);
         op
     }
 
@@ -272,18 +277,5 @@ impl State {
             of.finish();
             self.kick(connection);
         }
-    }
-
-    /// `Closed` comes last: when no other op of the socket is in flight.
-    pub(crate) fn close_when_alone(&mut self, socket: Socket) {
-        let Some(close) = self.entry(socket).and_then(|entry| entry.closing) else { return };
-        let posted = self.ops.get(close).is_none_or(|live| live.finished);
-        if posted || self.ops.has_others(socket, close) {
-            return;
-        }
-        if self.options.broken != Some(Break::SocketLeaked) {
-            self.sockets.remove(socket.index, socket.generation);
-        }
-        self.post(close, Outcome::Closed, false);
     }
 }

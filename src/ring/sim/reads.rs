@@ -209,9 +209,10 @@ impl State {
         if self.meets(Fault::OpenFailed) {
             return self.fail(op, Failure::Os(libc::EMFILE));
         }
-        match self.disk.open(path) {
+        let kernel = self.ops.get(op).map_or(0, |live| live.kernel);
+        match self.disk.open(path, kernel) {
             Ok((file, stat)) => {
-                if let Some(inode) = self.disk.opened(file) {
+                if let Some(inode) = self.disk.inode_named(path) {
                     self.meet_changes(inode);
                 }
                 self.post(op, Outcome::Opened { file, stat }, false);

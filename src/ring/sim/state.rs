@@ -41,8 +41,8 @@ pub(crate) enum Event {
     Evict { inode: usize, pages: (u64, u64) },
     /// Pages of any file are evicted, and again some time later.
     EvictAny,
-    /// The waker's ring arrives.
-    Wake,
+    /// The ring of a kernel's waker arrives.
+    Wake(usize),
 }
 
 /// What a socket is.
@@ -72,8 +72,18 @@ pub(crate) enum Starved {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) endpoint: Endpoint,
-    /// The close in progress.
+    /// Whose it is.
+    pub(crate) kernel: usize,
+    /// The close or detach in progress.
     pub(crate) closing: Option<OpId>,
+}
+
+/// One of the world's kernels: what is its own.
+#[derive(Default)]
+pub(crate) struct Desk {
+    /// Its waker was rung.
+    pub(crate) rung: Arc<AtomicBool>,
+    wake_scheduled: bool,
 }
 
 /// Sends that waited for the disk on the caller's thread, by reason.
@@ -114,8 +124,11 @@ pub(crate) struct State {
     late_buffers: usize,
     #[expect(clippy::vec_box, reason = "they come and go as boxes")]
     pub(crate) batches: Vec<Box<Batch>>,
-    pub(crate) rung: Arc<AtomicBool>,
-    wake_scheduled: bool,
+    pub(crate) desks: Vec<Desk>,
+    /// The kernel that is being called.
+    pub(crate) current: usize,
+    /// Connections between two kernels.
+    pub(crate) detached: usize,
     /// When the test wants to act.
     alarm_us: Option<u64>,
     /// Something happened that the test may want to act on.
@@ -147,8 +160,9 @@ impl State {
             starved: VecDeque::new(),
             late_buffers: 0,
             batches: Vec::new(),
-            rung: Arc::new(AtomicBool::new(false)),
-            wake_scheduled: false,
+            desks: Vec::new(),
+            current: 0,
+            detached: 0,
             alarm_us: None,
             interrupted: false,
             blocked: Blocked::default(),
@@ -211,7 +225,8 @@ impl State {
         token: Token,
         socket: Option<Socket>,
     ) -> OpId {
-        let live = Live { token, kind, socket, finished: false, posted_us: 0, late: 0 };
+        let kernel = self.current;
+        let live = Live { kernel, token, kind, socket, finished: false, posted_us: 0, late: 0 };
         let started = self.ops.start(live);
         started.unwrap_or_else(Ops::nameless)
     }
@@ -224,10 +239,10 @@ impl State {
             return self.violated(format!("{op:?} completed ({outcome:?}) and is not in flight"));
         };
         live.finished |= !more;
-        let token = live.token;
+        let (token, kernel) = (live.token, live.kernel);
         let completion = Completion { token, op, outcome, more };
         if late_us == 0 && live.late == 0 {
-            return self.ready(completion);
+            return self.ready(kernel, completion);
         }
         live.late += 1;
         live.posted_us = live.posted_us.max(now_us + late_us);
@@ -237,16 +252,17 @@ impl State {
         self.after(wait_us, Event::Complete(completion));
     }
 
-    fn ready(&mut self, completion: Completion) {
+    fn ready(&mut self, kernel: usize, completion: Completion) {
         let (op, token) = (completion.op, completion.token);
         let broken = self.options.broken;
         if !completion.more && broken == Some(Break::CompletionLost) && self.random.hits(20) {
             return;
         }
         let twice = !completion.more && broken == Some(Break::CompletedTwice);
-        self.ops.make_ready(completion);
+        self.ops.make_ready(kernel, completion);
         if twice && self.random.hits(20) {
-            self.ops.make_ready(Completion { token, op, outcome: Outcome::Done, more: false });
+            let again = Completion { token, op, outcome: Outcome::Done, more: false };
+            self.ops.make_ready(kernel, again);
         }
     }
 
@@ -254,13 +270,14 @@ impl State {
         self.post(op, Outcome::Failed(failure), false);
     }
 
-    /// Waits as the contract says; virtual time passes.
+    /// Waits as the contract says; virtual time passes. What is ready for another kernel ends the
+    /// wait as well: its thread runs then, which the test plays.
     pub(crate) fn enter(&mut self, wait: Wait) {
         self.disk.enters += 1;
         self.check_buffers();
         self.interrupted = false;
         self.now_us += self.random.between(1, 4);
-        self.look_at_waker();
+        self.look_at_wakers();
         self.feed_starved();
         self.happen();
         let until_us = match wait {
@@ -290,7 +307,7 @@ impl State {
     pub(crate) fn next(&mut self) -> Option<Completion> {
         let reorder = self.hits(Fault::Reordered);
         let random = if reorder { Some(&mut self.random) } else { None };
-        let taken = self.ops.take(random)?;
+        let taken = self.ops.take(self.current, random)?;
         let completion = taken.completion;
         self.counters.completions += 1;
         if taken.out_of_turn {
@@ -299,7 +316,7 @@ impl State {
         self.note(completion.token.0.rotate_left(32) ^ u64::from(completion.more));
         self.trace(|| format!("  -> {:?} {:?}", completion.token, completion.outcome));
         if let Some(socket) = taken.socket {
-            self.close_when_alone(socket);
+            self.leave_when_alone(socket);
         }
         Some(completion)
     }
@@ -319,10 +336,10 @@ impl State {
         match event {
             Event::Complete(completion) => {
                 self.late_buffers -= usize::from(holds_buffer(&completion.outcome));
-                if let Some(live) = self.ops.get(completion.op) {
-                    live.late -= 1;
-                }
-                self.ready(completion);
+                let Some(live) = self.ops.get(completion.op) else { return };
+                live.late -= 1;
+                let kernel = live.kernel;
+                self.ready(kernel, completion);
             }
             Event::Deliver(connection) => self.on_deliver(connection),
             Event::Arrive(connection) => self.on_arrive(connection),
@@ -336,12 +353,12 @@ impl State {
                 }
             }
             Event::EvictAny => self.on_evict_any(),
-            Event::Wake => {
-                self.wake_scheduled = false;
+            Event::Wake(kernel) => {
+                self.desks[kernel].wake_scheduled = false;
                 let op = Ops::nameless();
                 let token = Token::WAKE;
                 let completion = Completion { token, op, outcome: Outcome::Woken, more: false };
-                self.ops.make_ready(completion);
+                self.ops.make_ready(kernel, completion);
             }
         }
     }
@@ -361,14 +378,18 @@ impl State {
         self.after(wait_us, Event::EvictAny);
     }
 
-    fn look_at_waker(&mut self) {
-        if !self.rung.swap(false, Ordering::AcqRel) || self.wake_scheduled {
-            return;
+    fn look_at_wakers(&mut self) {
+        for kernel in 0..self.desks.len() {
+            let desk = &mut self.desks[kernel];
+            let rung = desk.rung.swap(false, Ordering::AcqRel);
+            if !rung || desk.wake_scheduled || self.options.broken == Some(Break::WakeUpLost) {
+                continue;
+            }
+            desk.wake_scheduled = true;
+            let late = self.meets(Fault::WokenLate);
+            let wait_us = if late { self.random.between(1, 50_000) } else { 0 };
+            self.after(wait_us, Event::Wake(kernel));
         }
-        let late = self.meets(Fault::WokenLate);
-        let wait_us = if late { self.random.between(1, 50_000) } else { 0 };
-        self.wake_scheduled = true;
-        self.after(wait_us, Event::Wake);
     }
 
     /// A receive buffer is for the turn it was given in.

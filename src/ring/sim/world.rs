@@ -11,7 +11,7 @@ use super::content::Content;
 use super::faults::{Coverage, Fault};
 use super::inode::{Inode, PAGE_BYTES, Sends, pages_of};
 use super::options::Options;
-use super::state::{Blocked, Endpoint, Entry, Event, State};
+use super::state::{Blocked, Desk, Endpoint, Entry, Event, State};
 use crate::{FileStat, Socket};
 
 /// A simulated machine with its files and its network, seen from outside. Cheap to clone: all
@@ -25,9 +25,12 @@ impl World {
         World(Rc::new(RefCell::new(State::new(options))))
     }
 
-    /// The kernel, for the program under test.
+    /// One more kernel of the machine, for a thread of the program under test. Of several, `enter`
+    /// comes back as soon as any has something to do: let all of them turn then.
     pub fn kernel(&self) -> SimKernel {
-        SimKernel(Rc::clone(&self.0))
+        let mut state = self.0.borrow_mut();
+        state.desks.push(Desk::default());
+        SimKernel { state: Rc::clone(&self.0), number: state.desks.len() - 1 }
     }
 
     /// Virtual time, in microseconds since the start.
@@ -130,19 +133,28 @@ impl World {
 
 /// The network.
 impl World {
-    /// A socket that listens at `at`. `None`: the address is in use.
+    /// A socket of the first kernel that listens at `at`. `None`: the address is in use.
     pub fn listen(&self, at: SocketAddr) -> Option<Socket> {
-        let mut state = self.0.borrow_mut();
-        if state.listener_at(at).is_some() {
+        if !self.0.borrow().listeners_at(at).is_empty() {
             return None;
         }
-        state.add_socket(Endpoint::Listener { at, backlog: Default::default(), accept: None })
+        self.listen_beside(at, 0)
+    }
+
+    /// A socket of the kernel of that number (in the order they were made, from 0) that listens at
+    /// `at` beside others (SO_REUSEPORT): chance decides which of them a connection comes to.
+    pub fn listen_beside(&self, at: SocketAddr, kernel: usize) -> Option<Socket> {
+        let listener = Endpoint::Listener { at, backlog: Default::default(), accept: None };
+        self.0.borrow_mut().add_socket(listener, kernel)
     }
 
     /// A remote end at `from` connects to the listener at `to`. `None`: nobody listens there.
     pub fn connect(&self, from: SocketAddr, to: SocketAddr) -> Option<Remote> {
         let mut state = self.0.borrow_mut();
-        let listener = state.listener_at(to)?;
+        let listener = match state.listeners_at(to).as_slice() {
+            [one] => *one,
+            many => *state.random.pick(many)?,
+        };
         let connection = state.new_connection(from);
         if let Some(Entry { endpoint: Endpoint::Listener { backlog, .. }, .. }) =
             state.entry(listener)
@@ -166,7 +178,7 @@ impl World {
 
     /// A UDP socket.
     pub fn bind_datagram(&self) -> Option<Socket> {
-        self.0.borrow_mut().add_socket(Endpoint::Datagram(Default::default()))
+        self.0.borrow_mut().add_socket(Endpoint::Datagram(Default::default()), 0)
     }
 
     /// A datagram arrives at a UDP socket.
@@ -212,6 +224,7 @@ impl World {
         let unfinished = state.ops.ledger().unfinished();
         let left = [
             (state.sockets.len(), "sockets are open"),
+            (state.detached, "detached sockets belong to no kernel"),
             (state.disk.open_count(), "files are open"),
             (state.ops.len(), "ops are in the table"),
             (unfinished.len(), "ops were never finished"),
