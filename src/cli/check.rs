@@ -11,7 +11,7 @@ use ringseed_meta::geometry::FileKind;
 
 use super::progress::HashingBar;
 use super::torrent_file::{self, Pieces, Printable};
-use crate::store::hashing::{Options, Reads, Verified, verify};
+use crate::store::hashing::{Options, Reads, Runtime, Verified, verify};
 
 /// Compares data on disk with its .torrent file. Exit code 1: something is bad.
 #[derive(clap::Args)]
@@ -37,7 +37,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     );
     let mut bar = HashingBar::new();
     let never = AtomicBool::new(false);
-    let options = Options { threads: arguments.threads, cancel: &never, reads: Reads::Ring };
+    let runtime = Runtime::new(Reads::Ring)?;
+    let options = Options { threads: arguments.threads, cancel: &never, runtime: &runtime };
     let verified = verify(&metainfo, data, &options, &mut |progress| bar.show(progress));
     bar.finish();
     let verified = verified.with_context(|| format!("cannot check '{}'", data.display()))?;

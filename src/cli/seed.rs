@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ringseed_ring::sandbox::SandboxChoice;
 use ringseed_ring::{KernelChoice, ZeroCopy};
 use ringseed_sched::choke::Slots;
 
@@ -53,6 +54,10 @@ pub(super) struct Arguments {
     /// or copied (for data that is edited in place).
     #[arg(long, value_name = "VERB", value_enum, default_value_t = ZeroCopyArgument::Auto)]
     zero_copy: ZeroCopyArgument,
+    /// Deny this process, once it runs, all system calls that it needs no longer (seccomp), where
+    /// the system can; or do not.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = SandboxArgument::Auto)]
+    sandbox: SandboxArgument,
     /// TCP congestion control of peers' connections [default: the system's].
     #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
@@ -92,6 +97,12 @@ enum KernelArgument {
     Epoll,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SandboxArgument {
+    Auto,
+    Off,
+}
+
 impl Arguments {
     fn options(&self) -> Options {
         Options {
@@ -115,6 +126,10 @@ impl Arguments {
                 ZeroCopyArgument::Auto => ZeroCopy::Auto,
                 ZeroCopyArgument::Splice => ZeroCopy::Splice,
                 ZeroCopyArgument::Off => ZeroCopy::Off,
+            },
+            sandbox: match self.sandbox {
+                SandboxArgument::Auto => SandboxChoice::Auto,
+                SandboxArgument::Off => SandboxChoice::Off,
             },
             congestion: self.congestion.clone(),
             connections_max: self.connections,

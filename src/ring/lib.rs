@@ -23,6 +23,7 @@ mod op;
 mod pipe;
 mod plan;
 mod probe;
+pub mod sandbox;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod slab;

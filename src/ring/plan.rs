@@ -117,7 +117,7 @@ fn denied(call: &str, errno: i32, seccomp: bool) -> String {
 }
 
 /// As system administrators know it.
-fn name_of(errno: i32) -> String {
+pub(crate) fn name_of(errno: i32) -> String {
     match errno {
         libc::EPERM => "EPERM".to_owned(),
         libc::EACCES => "EACCES".to_owned(),
@@ -129,7 +129,7 @@ fn name_of(errno: i32) -> String {
     }
 }
 
-fn text(errno: i32) -> String {
+pub(crate) fn text(errno: i32) -> String {
     std::io::Error::from_raw_os_error(errno).to_string()
 }
 

@@ -13,7 +13,7 @@ use crate::address::RawAddress;
 pub(crate) type Errno = i32;
 
 /// cachestat(2), since Linux 6.5: the same number on every architecture.
-const SYS_CACHESTAT: libc::c_long = 451;
+pub(crate) const SYS_CACHESTAT: libc::c_long = 451;
 
 pub(crate) fn errno() -> Errno {
     io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use ringseed_meta::{PeerId, TorrentId};
+use ringseed_ring::sandbox::SandboxPlan;
 use ringseed_ring::{Directory, KernelPlan};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -101,10 +102,19 @@ pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending,
         let kernel_reason = kernel_reason.to_owned();
         let mut control = Control::new(fleet, jobs, state, known, tracking, peer_id);
         control.count_left_out(left_out);
+        let verifier = control.start_verifying(reads(options.kernel))?;
+        // Everything stands, and every ring that will be: no more of them.
+        let sandbox = SandboxPlan::enter(options.sandbox);
         let trackers = control.tracking.announce_url().map(str::to_owned).into_iter().collect();
-        on_event(Event::Listening { addresses, trackers, kernel: name, kernel_reason, plan });
-        let reads = reads(options.kernel);
-        control.run(&notify, &mut answers, reads, on_event).await
+        on_event(Event::Listening {
+            addresses,
+            trackers,
+            kernel: name,
+            kernel_reason,
+            plan,
+            sandbox,
+        });
+        control.run(&notify, &mut answers, verifier, on_event).await
     })
 }
 
@@ -176,13 +186,13 @@ impl Control {
         &mut self,
         notify: &Notify,
         answers: &mut mpsc::Receiver<Done>,
-        reads: Reads,
+        mut verifier: Verifier,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<Ending, ServiceError> {
         let signals = |source| ServiceError::System { what: "cannot wait for signals", source };
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-        let mut verifier = self.start_verifying(reads, on_event)?;
+        self.seed_verified(on_event);
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !self.has_nothing_to_seed() {
@@ -202,23 +212,21 @@ impl Control {
         self.stop(notify, answers, &mut interrupt, on_event).await
     }
 
-    /// Torrents whose record fits seed at once; the others are verified one after the other.
-    fn start_verifying(
-        &mut self,
-        reads: Reads,
-        on_event: &mut dyn FnMut(Event),
-    ) -> Result<Verifier, ServiceError> {
-        let mut unverified = Vec::new();
+    /// Torrents whose record does not fit are verified one after the other.
+    fn start_verifying(&self, reads: Reads) -> Result<Verifier, ServiceError> {
+        let unverified = self.known.iter().enumerate().filter(|(_, known)| !known.is_verified);
+        let unverified = unverified.map(|(index, known)| (index, known.clone())).collect();
+        Ok(Verifier::start(unverified, self.state.clone(), reads)?)
+    }
+
+    /// Torrents whose record fits seed at once.
+    fn seed_verified(&mut self, on_event: &mut dyn FnMut(Event)) {
         for index in 0..self.known.len() {
             if self.known[index].is_verified {
                 self.seed(index, on_event);
-            } else {
-                unverified.push((index, self.known[index].clone()));
             }
         }
         self.note_ready(on_event);
-        Verifier::start(unverified, self.state.clone(), reads)
-            .map_err(|source| ServiceError::System { what: "cannot start verifying", source })
     }
 
     fn seed(&mut self, index: usize, on_event: &mut dyn FnMut(Event)) {

@@ -164,6 +164,7 @@ mod tests {
             trackers: trackers.iter().map(|url| (*url).to_owned()).collect(),
             state_dir: None,
             kernel: ringseed_ring::KernelChoice::Auto,
+            sandbox: Default::default(),
             zero_copy: ringseed_ring::ZeroCopy::Auto,
             congestion: None,
             connections_max: 1,

@@ -55,6 +55,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ringseed_meta::{InfoHash, InfoHashV2};
+use ringseed_ring::sandbox::{SandboxChoice, SandboxPlan};
 use ringseed_ring::{KernelChoice, ZeroCopy};
 use ringseed_sched::choke::Slots;
 
@@ -80,6 +81,7 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     pub kernel: KernelChoice,
     pub zero_copy: ZeroCopy,
+    pub sandbox: SandboxChoice,
     /// TCP congestion control; `None`: the system's.
     pub congestion: Option<String>,
     pub connections_max: u32,
@@ -134,6 +136,8 @@ pub enum Event {
         kernel_reason: String,
         /// The verb in use and why.
         plan: String,
+        /// Whether it has denied itself what it needs no longer, and what that is.
+        sandbox: SandboxPlan,
     },
     /// Data is being hashed: to make a torrent, or to verify one.
     Hashing {
@@ -198,6 +202,8 @@ pub enum ServiceError {
         "--cores {wanted}: this process may run on {allowed} cores (taskset, cpuset); ask for 1 to {allowed}"
     )]
     Cores { wanted: usize, allowed: usize },
+    #[error("cannot start verifying: {0}")]
+    Verifying(#[from] crate::store::hashing::HashingError),
     #[error("nothing to seed: every path failed, see above")]
     NothingToSeed,
     #[error("a worker died: {0}")]

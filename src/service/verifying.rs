@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::Hashing;
 use super::library::Known;
 use super::state::{Record, StateFolder};
-use crate::store::hashing::{self, HashingError, Reads, Verified};
+use crate::store::hashing::{self, HashingError, Reads, Runtime, Verified};
 
 /// Verdicts that wait to be read; progress beyond it is dropped.
 const VERDICTS_MAX: usize = 64;
@@ -32,24 +32,38 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    /// Verifies these torrents (by their index) in order, and records what was good.
+    /// Verifies these torrents (by their index) in order, and records what was good. Returns when
+    /// it has begun: its thread has the ring that it needs.
     pub(super) fn start(
         torrents: Vec<(usize, Known)>,
         state: Arc<StateFolder>,
         reads: Reads,
-    ) -> std::io::Result<Verifier> {
+    ) -> Result<Verifier, HashingError> {
         let (tell, verdicts) = mpsc::channel(VERDICTS_MAX);
         let cancel = Arc::new(AtomicBool::new(false));
+        if torrents.is_empty() {
+            return Ok(Verifier { verdicts, cancel });
+        }
         let cancelled = cancel.clone();
-        std::thread::Builder::new().name("verify".into()).spawn(move || {
+        let (begun, begin) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name("verify".into());
+        let work = move || {
+            let runtime = match Runtime::new(reads) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(begun.send(Err(error))),
+            };
+            let _ = begun.send(Ok(()));
             for (index, torrent) in torrents {
-                let options = hashing::Options { threads: 0, cancel: &cancelled, reads };
+                let options =
+                    hashing::Options { threads: 0, cancel: &cancelled, runtime: &runtime };
                 let verdict = verify(index, &torrent, &state, &options, &tell);
                 if cancelled.load(Ordering::Relaxed) || tell.blocking_send(verdict).is_err() {
                     return;
                 }
             }
-        })?;
+        };
+        thread.spawn(work).map_err(HashingError::Threads)?;
+        begin.recv().unwrap_or(Err(HashingError::ThreadLost))?;
         Ok(Verifier { verdicts, cancel })
     }
 

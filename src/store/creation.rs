@@ -9,7 +9,7 @@ use ringseed_meta::metainfo::{
     Blueprint, BuildError, Format, MetainfoError, Outer, Root, piece_length_for,
 };
 
-use super::hashing::{self, FileStamp, HashingError, Options, Progress, Reads};
+use super::hashing::{self, FileStamp, HashingError, Options, Progress, Reads, Runtime};
 
 /// What the .torrent file shall say.
 #[derive(Clone, Debug)]
@@ -81,7 +81,8 @@ pub fn create(
     let piece_length = options.piece_length.unwrap_or_else(|| piece_length_for(content_bytes));
     let blueprint = Blueprint::new(options.format, root, &name, piece_length, files)?;
     let data_dir = if blueprint.paths_begin_with_name() { parent } else { content };
-    let hash_options = Options { threads: options.threads, cancel, reads: options.reads };
+    let runtime = Runtime::new(options.reads)?;
+    let hash_options = Options { threads: options.threads, cancel, runtime: &runtime };
     let hashed = hashing::hash(
         blueprint.geometry(),
         blueprint.format(),

@@ -21,6 +21,7 @@ use std::sync::atomic::AtomicBool;
 use ringseed_meta::metainfo::{Format, PieceHashes};
 use ringseed_meta::{Bitfield, Geometry, Metainfo, PieceIndex};
 
+pub use source::Runtime;
 pub use survey::{FileFault, FileProblem, FileStamp, survey};
 
 use hasher::PieceDigest;
@@ -46,13 +47,14 @@ pub mod limits {
 }
 
 /// How to hash.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// Hashing threads; 0 takes one for each core that this process may use.
     pub threads: usize,
     /// Set it to stop early with [`HashingError::Cancelled`].
     pub cancel: &'a AtomicBool,
-    pub reads: Reads,
+    /// Made on the calling thread.
+    pub runtime: &'a Runtime,
 }
 
 /// How files are read.

@@ -12,6 +12,7 @@ mod hostile;
 mod interop;
 mod kernel;
 mod peer;
+mod sandbox;
 mod seed;
 mod seeder;
 mod sim;

@@ -67,7 +67,7 @@ pub(crate) struct Torrent {
 }
 
 /// What the ready line says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(crate) struct Ready {
     pub(crate) torrents: Vec<Torrent>,
     pub(crate) listen: Vec<SocketAddr>,
@@ -75,6 +75,8 @@ pub(crate) struct Ready {
     pub(crate) kernel: String,
     pub(crate) kernel_why: String,
     pub(crate) verb: String,
+    pub(crate) sandbox: String,
+    pub(crate) sandbox_why: String,
 }
 
 impl Ready {
@@ -94,6 +96,8 @@ impl Ready {
             kernel: text(&event["kernel"]).unwrap(),
             kernel_why: text(&event["kernel_why"]).unwrap(),
             verb: text(&event["verb"]).unwrap(),
+            sandbox: text(&event["sandbox"]).unwrap(),
+            sandbox_why: text(&event["sandbox_why"]).unwrap(),
         }
     }
 }
@@ -163,15 +167,8 @@ impl Seeder {
             let _ = stderr.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        let nothing = Ready {
-            torrents: Vec::new(),
-            listen: Vec::new(),
-            tracker: Vec::new(),
-            kernel: String::new(),
-            kernel_why: String::new(),
-            verb: String::new(),
-        };
-        let mut seeder = Seeder { child, events, stderr: Some(stderr), ready: nothing };
+        let ready = Ready::default();
+        let mut seeder = Seeder { child, events, stderr: Some(stderr), ready };
         match seeder.event("ready", READY_WITHIN) {
             Some(event) => {
                 seeder.ready = Ready::read(&event);

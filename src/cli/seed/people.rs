@@ -43,15 +43,18 @@ impl Voice {
 
     pub(super) fn tell(&mut self, event: Event) {
         match event {
-            Event::Listening { addresses, trackers, kernel, kernel_reason, plan } => {
+            Event::Listening { addresses, trackers, kernel, kernel_reason, plan, sandbox } => {
                 for address in addresses {
                     self.say(&format!("accepting peers on {address}"));
                 }
                 for tracker in trackers {
                     self.say(&format!("embedded tracker {tracker}"));
                 }
-                self.say(&format!("{kernel}, since {kernel_reason}"));
-                self.say(&plan);
+                let inside = if sandbox.on { "sandbox" } else { "no sandbox" };
+                self.say(&format!(
+                    "in use: {kernel}: {kernel_reason}; {plan}; {inside}: {}",
+                    sandbox.reason
+                ));
             }
             Event::Hashing { what, progress } => self.hashing(what, progress),
             Event::Torrent(torrent) => self.torrent(&torrent),

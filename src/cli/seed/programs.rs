@@ -28,11 +28,12 @@ impl Voice {
 
     fn line(&mut self, event: &Event) -> Option<Value> {
         Some(match event {
-            Event::Listening { addresses, trackers, kernel, kernel_reason, plan } => {
+            Event::Listening { addresses, trackers, kernel, kernel_reason, plan, sandbox } => {
                 let (verb, why) = plan.split_once(": ").unwrap_or((plan, ""));
                 let line = json!({
                     "event": "listening", "listen": addresses, "tracker": trackers,
                     "kernel": kernel, "kernel_why": kernel_reason, "verb": verb, "why": why,
+                    "sandbox": sandbox.name(), "sandbox_why": sandbox.reason,
                 });
                 self.listening = line.clone();
                 line

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::hasher::{self, PieceDigest, PieceState, Work};
 use super::layout::{Part, Run, group, group_count};
 use super::limits::{BUFFERS_MORE, BUFFERS_PER_THREAD, READ_BYTES, THREADS_MAX};
-use super::source::{OpenFiles, Runtime};
+use super::source::OpenFiles;
 use super::{FileFault, FileProblem, FileStamp, HashingError, Options, Progress, merge};
 
 /// What is hashed.
@@ -36,7 +36,6 @@ pub(super) fn run(
     progress: &mut dyn FnMut(Progress),
     on_piece: &mut dyn FnMut(&PieceDigest),
 ) -> Result<Vec<FileFault>, HashingError> {
-    let runtime = Runtime::new(options.reads).map_err(HashingError::Threads)?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if options.threads == 0 { cores() } else { options.threads };
     // A small torrent has work for few: there may be thousands of them.
@@ -58,13 +57,13 @@ pub(super) fn run(
             job,
             cancel: options.cancel,
             work,
-            files: runtime.files(),
+            files: options.runtime.files(),
             next_piece: Cell::new(0),
             faults: RefCell::default(),
             done: RefCell::new(Done { done_bytes: 0, total_bytes, progress, on_piece }),
         };
         let loops = (0..buffers).map(|_| reader.read_parts()).collect();
-        runtime.block_on(all(loops))?;
+        options.runtime.block_on(all(loops))?;
         Ok(reader.faults.into_inner())
     })
 }

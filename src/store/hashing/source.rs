@@ -11,35 +11,41 @@ use std::rc::Rc;
 use ringseed_meta::FileIndex;
 use tokio_uring::buf::BoundedBuf;
 
-use super::Reads;
 use super::limits::OPEN_FILES_MAX;
 use super::survey::{FileProblem, FileStamp};
+use super::{HashingError, Reads};
 
-/// Where futures run, and which kind of read they use.
-pub(super) enum Runtime {
+/// What files are read by. Its ring, if it has one, is set up when it is made and never again, so
+/// that whoever hashes later may be denied new ones by then. Stays on the thread that made it.
+pub struct Runtime(Kind);
+
+enum Kind {
     Ring(tokio_uring::Runtime),
     Plain(tokio::runtime::Runtime),
 }
 
 impl Runtime {
-    pub(super) fn new(reads: Reads) -> io::Result<Runtime> {
+    /// # Errors
+    /// [`HashingError::Threads`]; a ring that cannot be had is none.
+    pub fn new(reads: Reads) -> Result<Runtime, HashingError> {
         if reads == Reads::Ring
             && let Ok(runtime) = tokio_uring::Runtime::new(&tokio_uring::builder())
         {
-            return Ok(Runtime::Ring(runtime));
+            return Ok(Runtime(Kind::Ring(runtime)));
         }
-        tokio::runtime::Builder::new_current_thread().build().map(Runtime::Plain)
+        let plain = tokio::runtime::Builder::new_current_thread().build();
+        plain.map(|plain| Runtime(Kind::Plain(plain))).map_err(HashingError::Threads)
     }
 
     pub(super) fn block_on<F: Future>(&self, future: F) -> F::Output {
-        match self {
-            Runtime::Ring(runtime) => runtime.block_on(future),
-            Runtime::Plain(runtime) => runtime.block_on(future),
+        match &self.0 {
+            Kind::Ring(runtime) => runtime.block_on(future),
+            Kind::Plain(runtime) => runtime.block_on(future),
         }
     }
 
     pub(super) fn files(&self) -> OpenFiles {
-        OpenFiles { ring: matches!(self, Runtime::Ring(_)), open: RefCell::default() }
+        OpenFiles { ring: matches!(self.0, Kind::Ring(_)), open: RefCell::default() }
     }
 }
 

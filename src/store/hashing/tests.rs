@@ -25,8 +25,13 @@ fn content(dir: &Path, format: Format, piece_length: u32, lengths: &[usize]) -> 
     Blueprint::new(format, Root::Folder, "t", piece_length, files).unwrap()
 }
 
+thread_local! {
+    /// One for all that a test does: it is used again and again.
+    static RUNTIME: &'static Runtime = Box::leak(Box::new(Runtime::new(Reads::Ring).unwrap()));
+}
+
 fn options(threads: usize) -> Options<'static> {
-    Options { threads, cancel: &NEVER, reads: Reads::Ring }
+    Options { threads, cancel: &NEVER, runtime: RUNTIME.with(|runtime| *runtime) }
 }
 
 fn hashed(blueprint: &Blueprint, dir: &Path) -> Hashed {
@@ -114,7 +119,8 @@ fn plain_reads_give_the_same_hashes() {
     let dir = tempfile::tempdir().unwrap();
     let lengths = [70_000, 0, 3 << 20, 5];
     let blueprint = content(dir.path(), Format::Hybrid, 2 << 20, &lengths);
-    let plain = Options { reads: Reads::Plain, ..options(2) };
+    let runtime = Runtime::new(Reads::Plain).unwrap();
+    let plain = Options { runtime: &runtime, ..options(2) };
     let (geometry, format) = (blueprint.geometry(), blueprint.format());
     let hashed = hash(geometry, format, dir.path(), &plain, &mut |_| ()).unwrap();
     assert_eq!(hashed.pieces, naive(&blueprint, dir.path()));
@@ -254,7 +260,7 @@ fn hashing_stops_when_cancelled() {
     let files = vec![("t".into(), length)];
     let blueprint = Blueprint::new(Format::V1, Root::File, "t", 1 << 20, files).unwrap();
     let cancel = AtomicBool::new(false);
-    let options = Options { threads: 1, cancel: &cancel, reads: Reads::Ring };
+    let options = Options { cancel: &cancel, ..options(1) };
     let mut reports = 0;
     let result = hash(blueprint.geometry(), Format::V1, dir.path(), &options, &mut |_| {
         reports += 1;
