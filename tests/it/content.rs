@@ -27,6 +27,11 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// A folder with nothing in it.
+    pub(crate) fn empty() -> World {
+        World { folder: tempfile::tempdir().unwrap() }
+    }
+
     /// A folder of six files in three folders: block and piece borders fall inside files, files
     /// inside pieces; names with a space and beyond ASCII; an empty file.
     pub(crate) fn with_folder() -> World {

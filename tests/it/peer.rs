@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Longest wait for any single answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// The block that everybody asks for (BEP 3).
 pub(crate) const BLOCK_BYTES: u32 = 16 * 1024;

@@ -27,6 +27,7 @@ struct OfFile {
 struct State {
     read_delay: Duration,
     stat_delay: Duration,
+    is_direct: bool,
     /// By path from the mirror's root.
     files: BTreeMap<PathBuf, OfFile>,
 }
@@ -60,6 +61,12 @@ impl Faults {
     /// Every look at a file (lookup, getattr) takes so much longer.
     pub fn delay_stats(&self, delay: Duration) {
         self.state().stat_delay = delay;
+    }
+
+    /// Files opened from now on are read past the page cache (FOPEN_DIRECT_IO), as some filesystems
+    /// want it.
+    pub fn read_directly(&self) {
+        self.state().is_direct = true;
     }
 
     /// Reads that touch `range` of a file fail with `errno`.
@@ -97,6 +104,10 @@ impl Faults {
     /// The same of every file that was read or was to go wrong.
     pub fn all_reads(&self) -> Vec<(PathBuf, Reads)> {
         self.state().files.iter().map(|(path, file)| (path.clone(), file.reads)).collect()
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.state().is_direct
     }
 
     pub(crate) fn stat_delay(&self) -> Duration {

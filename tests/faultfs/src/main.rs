@@ -12,7 +12,8 @@ use signal_hook::iterator::Signals;
 /// Mirrors a folder read-only on FUSE, with faults in its reads, until SIGTERM or SIGINT.
 ///
 /// Faults are told in words, as arguments here or as lines written to the file `.faultfs` at the
-/// mount's root: `delay MS [FILE]`, `delay-stat MS`, `error ERRNO FROM..TO FILE`, `end AT FILE`,
+/// mount's root: `delay MS [FILE]`, `delay-stat MS`, `direct`,
+/// `error ERRNO FROM..TO FILE`, `end AT FILE`,
 /// `heal [FILE]`. Reading that file gives the counters of each file. FILE is a path below the root.
 /// One line on standard output says that it is mounted.
 #[derive(Parser)]

@@ -174,7 +174,13 @@ impl Filesystem for Mirror {
             return reply.error(Errno::EROFS);
         }
         match self.inodes().open(inode.0) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            Ok(handle) => {
+                let flags = match self.faults.is_direct() {
+                    true => FopenFlags::FOPEN_DIRECT_IO,
+                    false => FopenFlags::FOPEN_KEEP_CACHE,
+                };
+                reply.opened(FileHandle(handle), flags);
+            }
             Err(error) => reply.error(error.into()),
         }
     }

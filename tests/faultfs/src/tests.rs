@@ -95,6 +95,21 @@ fn a_bad_page_fails_and_those_beside_it_do_not() {
 }
 
 #[test]
+fn reads_go_past_the_page_cache_when_they_are_to() {
+    let Some(world) = world() else { return };
+    world.mount.read_directly();
+    let file = world.open();
+    for calls in 1..4 {
+        file.read_exact_at(&mut [0; 4096], 8192).unwrap();
+        assert_eq!(world.mount.reads(NAME).calls, calls);
+    }
+    world.mount.heal_all();
+    let file = world.open();
+    (0..2).for_each(|_| file.read_exact_at(&mut [0; 4096], 8192).unwrap());
+    assert_eq!(world.mount.reads(NAME).calls, 4);
+}
+
+#[test]
 fn a_file_ends_early_for_reads_alone() {
     let Some(world) = world() else { return };
     world.mount.end_at(NAME, 600_000);
@@ -166,6 +181,7 @@ fn commands_are_read_as_they_are_written() {
         ("delay 1000", Command::Delay(second, None)),
         ("delay 1000 a b", Command::Delay(second, Some(file()))),
         ("delay-stat 1000", Command::DelayStats(second)),
+        ("direct", Command::Direct),
         ("error EIO 1..2 a b", Command::Error(5, 1..2, file())),
         ("error 116 1..2 a b", Command::Error(116, 1..2, file())),
         ("end 7 a b", Command::End(7, file())),

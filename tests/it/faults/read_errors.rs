@@ -1,42 +1,64 @@
-//! Reads that fail in the middle of a run.
+//! Reads that fail in the middle of a run, or never get their bytes to stay.
 
-use std::fs;
 use std::time::Duration;
 
-use super::mirrored::{Mirrored, evict};
-use crate::arguments;
-use crate::content::World;
-use crate::peer::{Answer, BLOCK_BYTES, Peer, info_hash, piece_bytes};
-use crate::seeder::{Seeder, on_loopback};
+use super::crowd::Crowd;
+use super::stand::{FILE, Stand, WAYS, fault};
+use super::truth::evict;
 
-const FILE_BYTES: usize = 4 * 1024 * 1024 + 321;
+const FILE_BYTES: u64 = 24 << 20;
 const EIO: i32 = 5;
-const BAD: u64 = 3 * 1024 * 1024 + 5000;
+/// Somewhere in the middle, within a block.
+const BAD: u64 = (15 << 20) + 5000;
+/// Longest wait for what must come.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Does something to the reads of one torrent while leechers are at it and at another one: its error
+/// says `says`, its leechers are closed, its file is read no more, the others go on. Then it is
+/// healed, and a second start serves it whole.
+fn a_fault_of_one_torrent(way: &[&str], break_it: impl FnOnce(&Stand), says: &[&str]) {
+    let stand = Stand::new().with("good", FILE_BYTES).with("bad", FILE_BYTES).mirrored();
+    let Some(stand) = stand else { return };
+    let seeder = stand.seed(way);
+    let good = Crowd::start(&stand.known(&seeder, "good"), 8, 8);
+    let bad = Crowd::start(&stand.known(&seeder, "bad"), 8, 8);
+    assert!(bad.has_more(200, SOON), "{:?}", bad.stop());
+    let before = stand.mirror("bad").reads(FILE);
+    break_it(&stand);
+    evict(&stand.file("bad"));
+    let message = fault(&seeder, "bad", SOON);
+    assert!(says.iter().all(|word| message.contains(word)), "{message}");
+    assert!(bad.is_closed(SOON), "leechers of a paused torrent are held");
+    let reads = stand.mirror("bad").reads(FILE);
+    // All of it once, until the bad place is met; there each of 64 requests may try a few times.
+    let is_bounded = reads.bytes - before.bytes < FILE_BYTES * 3 / 2 && reads.failed < 200;
+    assert!(is_bounded, "before {before:?}, after {reads:?}");
+    assert!(good.has_more(500, SOON), "the other torrent stands still");
+    assert_eq!(stand.mirror("bad").reads(FILE), reads, "a paused torrent's file is still read");
+    for told in bad.stop() {
+        assert!(told.wrong.is_empty() && !told.stuck, "{told:?}");
+    }
+    good.end_well(1);
+    stand.mirror("bad").heal_all();
+    drop(seeder);
+    let seeder = stand.seed(way);
+    let again = Crowd::start(&stand.known(&seeder, "bad"), 8, 8);
+    assert!(again.has_more(2 * FILE_BYTES / 16_384, SOON));
+    again.end_well(1);
+}
 
 #[test]
 fn a_bad_sector_pauses_its_torrent_and_is_named() {
-    let world = World::with_file(FILE_BYTES);
-    let Some(mirrored) = Mirrored::of(&world) else { return };
-    let mut options = arguments![mirrored.path("content")];
-    options.extend(on_loopback(&world));
-    let seeder = Seeder::start(options);
-    let torrent = seeder.torrent().clone();
-    let hash = info_hash(torrent.info_hash_v1.as_ref().unwrap());
-    let piece = piece_bytes(&torrent.torrent_file);
-    let bytes = fs::read(world.content()).unwrap();
-    let mut peer = Peer::unchoked(seeder.address(), hash);
-    peer.fetch_and_compare(piece, &bytes, 0..1024 * 1024);
-    mirrored.mount.fail("content", BAD..BAD + 1, EIO);
-    evict(&mirrored.path("content"));
-    let begin = (BAD % piece) as u32 / BLOCK_BYTES * BLOCK_BYTES;
-    assert_eq!(peer.ask((BAD / piece) as u32, begin, BLOCK_BYTES), Answer::Closed);
-    let error = seeder.event("error", Duration::from_secs(5)).expect("an error event");
-    let message = error["message"].as_str().unwrap();
-    assert!(error["file"].as_str().unwrap().contains("content"), "{error}");
-    assert!(message.contains("byte ") && message.contains("os error 5"), "{error}");
-    let reads = mirrored.mount.reads("content");
-    for _ in 0..2 {
-        seeder.event("rate", Duration::from_secs(5)).expect("a rate event");
+    for way in WAYS {
+        let break_it = |stand: &Stand| stand.mirror("bad").fail(FILE, BAD..BAD + 1, EIO);
+        a_fault_of_one_torrent(&way, break_it, &["at byte ", "os error 5"]);
     }
-    assert_eq!(mirrored.mount.reads("content"), reads, "a paused torrent's file is still read");
+}
+
+#[test]
+fn a_file_whose_reads_end_early_pauses_its_torrent() {
+    for way in WAYS {
+        let break_it = |stand: &Stand| stand.mirror("bad").end_at(FILE, BAD);
+        a_fault_of_one_torrent(&way, break_it, &[]);
+    }
 }

@@ -1,0 +1,26 @@
+//! A filesystem that reads past the page cache, as some on FUSE do.
+
+use std::time::Duration;
+
+use super::crowd::Crowd;
+use super::stand::{FILE, Stand, WAYS};
+
+const FILE_BYTES: u64 = 8 << 20;
+const BLOCKS: u64 = 400;
+
+#[test]
+fn what_is_read_past_the_page_cache_is_served_and_read_a_bounded_number_of_times() {
+    for way in WAYS {
+        let Some(stand) = Stand::new().with("bare", FILE_BYTES).mirrored() else { return };
+        stand.mirror("bare").read_directly();
+        let seeder = stand.seed(&way);
+        let crowd = Crowd::start(&stand.known(&seeder, "bare"), 8, 8);
+        assert!(crowd.has_more(BLOCKS, Duration::from_secs(20)), "{way:?}: {:?}", crowd.stop());
+        let told = crowd.end_well(1);
+        let sent: u64 = told.iter().map(|told| told.blocks * 16_384).sum();
+        let reads = stand.mirror("bare").reads(FILE);
+        // By readahead, for the verdict, and for the copy.
+        let is_bounded = reads.bytes <= 3 * sent && reads.failed == 0;
+        assert!(is_bounded, "{way:?}: {reads:?} for {sent} bytes sent");
+    }
+}

@@ -1,0 +1,148 @@
+//! Torrents of known content, some of them on a mirror with faults, and the program that seeds them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringseed_faultfs::Mount;
+use serde_json::Value;
+
+use super::crowd::Known;
+use super::left_out::left_out;
+use super::truth::{Truth, evict};
+use crate::arguments;
+use crate::content::World;
+use crate::peer::{info_hash, piece_bytes};
+use crate::seeder::{Seeder, on_loopback, program, ringseed};
+
+/// Each verb with each kernel, as options of the program.
+pub(crate) const WAYS: [[&str; 4]; 4] = [
+    ["--zero-copy", "splice", "--kernel", "io-uring"],
+    ["--zero-copy", "off", "--kernel", "io-uring"],
+    ["--zero-copy", "splice", "--kernel", "epoll"],
+    ["--zero-copy", "off", "--kernel", "epoll"],
+];
+
+/// The name of the one file in each torrent's folder.
+pub(crate) const FILE: &str = "content";
+
+/// Bytes of a piece: sixteen blocks.
+const PIECE_BYTES: &str = "262144";
+
+/// A torrent: a folder of one file.
+struct Entry {
+    name: &'static str,
+    truth: Arc<Truth>,
+    mirror: Option<Mount>,
+}
+
+/// A folder of data with its torrents. Declared before the seeder, it is dropped after it.
+pub(crate) struct Stand {
+    entries: Vec<Entry>,
+    pub(crate) world: World,
+}
+
+impl Stand {
+    pub(crate) fn new() -> Stand {
+        Stand { entries: Vec::new(), world: World::empty() }
+    }
+
+    /// Adds a torrent of so many bytes; none of them is in the page cache.
+    pub(crate) fn with(mut self, name: &'static str, bytes: u64) -> Stand {
+        let truth = Arc::new(Truth::new(self.entries.len() as u64 + 1, bytes));
+        let folder = self.world.path("behind").join(name);
+        truth.write(&folder.join(FILE));
+        std::fs::create_dir_all(self.world.path("torrents")).unwrap();
+        let file = self.torrent_file(name);
+        let made = ringseed(arguments![
+            "create",
+            &folder,
+            "-o",
+            file,
+            "--v1",
+            "--piece-length",
+            PIECE_BYTES
+        ]);
+        assert_eq!(made.code, Some(0), "{made:?}");
+        evict(&folder.join(FILE));
+        std::fs::create_dir_all(self.world.data()).unwrap();
+        std::fs::rename(&folder, self.world.data().join(name)).unwrap();
+        self.entries.push(Entry { name, truth, mirror: None });
+        self
+    }
+
+    /// Puts the last torrent behind a mirror with faults. `None` where nothing can be mounted.
+    pub(crate) fn mirrored(mut self) -> Option<Stand> {
+        let entry = self.entries.last_mut().unwrap();
+        let (behind, at) =
+            (self.world.path("behind").join(entry.name), self.world.data().join(entry.name));
+        std::fs::rename(&at, &behind).unwrap();
+        std::fs::create_dir(&at).unwrap();
+        match Mount::new(&behind, &at) {
+            Ok(mount) => entry.mirror = Some(mount),
+            Err(error) => {
+                left_out(&format!("no FUSE mount: {error}"));
+                return None;
+            }
+        }
+        Some(self)
+    }
+
+    fn torrent_file(&self, name: &str) -> PathBuf {
+        self.world.path("torrents").join(format!("{name}.torrent"))
+    }
+
+    fn entry(&self, name: &str) -> &Entry {
+        self.entries.iter().find(|entry| entry.name == name).unwrap()
+    }
+
+    /// The torrent's file, as the program sees it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.world.data().join(name).join(FILE)
+    }
+
+    pub(crate) fn mirror(&self, name: &str) -> &Mount {
+        self.entry(name).mirror.as_ref().unwrap()
+    }
+
+    /// Arguments that seed all of it on loopback, unverified: what stands on a disk stays there.
+    pub(crate) fn arguments(&self, more: &[&str]) -> Vec<OsString> {
+        let mut arguments = arguments!["seed", "--json", self.world.path("torrents")];
+        arguments.extend(arguments!["--data", self.world.data(), "--trust"]);
+        arguments.extend(arguments!["--connections-per-address", "0"]);
+        arguments.extend(on_loopback(&self.world));
+        arguments.extend(more.iter().map(OsString::from));
+        arguments
+    }
+
+    #[track_caller]
+    pub(crate) fn seed(&self, more: &[&str]) -> Seeder {
+        let mut command = Command::new(program());
+        command.args(self.arguments(more));
+        Seeder::spawn(command).unwrap_or_else(|ended| panic!("the seeder did not start: {ended:?}"))
+    }
+
+    /// A torrent, as leechers of this seeder know it.
+    #[track_caller]
+    pub(crate) fn known(&self, seeder: &Seeder, name: &str) -> Known {
+        let is = |magnet: &str| magnet.contains(&format!("dn={name}"));
+        let torrent = seeder.ready.torrents.iter().find(|torrent| is(&torrent.magnet)).unwrap();
+        Known {
+            address: seeder.address(),
+            info_hash: info_hash(torrent.info_hash_v1.as_ref().unwrap()),
+            piece_bytes: piece_bytes(&self.torrent_file(name)),
+            truth: self.entry(name).truth.clone(),
+        }
+    }
+}
+
+/// The error event that names this torrent's file, which comes within `within`, and its message.
+#[track_caller]
+pub(crate) fn fault(seeder: &Seeder, name: &str, within: Duration) -> String {
+    let error: Value = seeder.event("error", within).expect("an error event");
+    let file = error["file"].as_str().unwrap_or_default();
+    assert!(file.contains(name) && file.ends_with(FILE), "{error}");
+    error["message"].as_str().unwrap().to_owned()
+}
