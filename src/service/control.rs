@@ -192,6 +192,7 @@ impl Control {
         let signals = |source| ServiceError::System { what: "cannot wait for signals", source };
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+        let mut asked = signal(SignalKind::user_defined1()).map_err(signals)?;
         self.seed_verified(on_event);
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -204,6 +205,7 @@ impl Control {
                     self.tell_ready(on_event);
                 }
                 _ = second.tick() => self.on_second(on_event),
+                _ = asked.recv() => self.tell_counters(true, on_event),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -410,6 +412,10 @@ impl Control {
         }));
     }
 
+    fn tell_counters(&self, was_asked: bool, on_event: &mut dyn FnMut(Event)) {
+        on_event(Event::Counters { snapshot: Box::new(self.fleet.snapshot()), was_asked });
+    }
+
     /// Stops in order: blocks that were begun go out and trackers are told, both at once and for
     /// ten seconds at most; then connections are cut.
     async fn stop(
@@ -444,6 +450,7 @@ impl Control {
         if self.fleet.has_stopped() {
             self.fleet.join();
         }
+        self.tell_counters(false, on_event);
         let sent_bytes = self.fleet.totals().block_bytes;
         let announces_given_up = given_up.unwrap_or(0);
         on_event(Event::Stopped { sent_bytes, announces_given_up });

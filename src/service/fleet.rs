@@ -9,6 +9,7 @@ use ringseed_meta::PeerId;
 use ringseed_ring::{KernelChoice, KernelKind, KernelOptions, KernelPlan, Verb, Waker};
 use ringseed_sched::choke::Slots;
 
+use super::figures::Snapshot;
 use super::listen::{ListenError, Listeners};
 use crate::store::fetch::AskAgain;
 use crate::store::flights::Flights;
@@ -48,6 +49,7 @@ pub enum FleetError {
 /// One worker.
 struct Member {
     mailbox: Arc<Mailbox>,
+    core: usize,
     counters: Arc<Counters>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
@@ -112,6 +114,7 @@ impl Fleet {
             fleet.tell_of(started.kernel, started.plan);
             fleet.members.push(Member {
                 mailbox,
+                core: *core,
                 counters,
                 waker: started.waker,
                 thread: Some(thread),
@@ -201,6 +204,14 @@ impl Fleet {
             totals.voluntary_switches += counters.voluntary_switches.read();
         }
         totals
+    }
+}
+
+impl Fleet {
+    /// All that was counted, now.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let workers = self.members.iter();
+        Snapshot::of(workers.map(|member| (member.core, member.counters.read())).collect())
     }
 }
 

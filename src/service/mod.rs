@@ -3,6 +3,7 @@
 
 pub mod announcer;
 mod control;
+pub mod figures;
 mod fleet;
 mod jobs;
 pub mod library;
@@ -152,6 +153,12 @@ pub enum Event {
         failed: u64,
     },
     Rate(Rate),
+    /// All that was counted.
+    Counters {
+        snapshot: Box<figures::Snapshot>,
+        /// By SIGUSR1; else it is the end.
+        was_asked: bool,
+    },
     /// Something failed; the rest goes on.
     Error {
         torrent: Option<String>,

@@ -192,9 +192,29 @@ impl<K: Kernel> Worker<K> {
         self.look_at_files(now);
         self.heed_paused();
         self.sweep_contents(now);
+        self.look_at_unacknowledged();
+        self.publish();
         if now >= self.next_round {
             self.next_round = now.after(ringseed_sched::choke::ROUND);
             self.choke_round(now);
+        }
+    }
+
+    /// Asks some connections, in turn, for what they have not acknowledged: their sum is then near the
+    /// truth far below the cap too.
+    fn look_at_unacknowledged(&mut self) {
+        for _ in 0..self.places.len().min(limits::UNACKNOWLEDGED_ASKED_PER_TICK) {
+            self.next_asked = (self.next_asked + 1) % self.places.len();
+            let place = self.places.get_mut(self.next_asked);
+            let Some(connection) = place.and_then(|place| place.connection.as_deref_mut()) else {
+                continue;
+            };
+            if connection.unacknowledged_bytes > 0 {
+                let is = u64::from(self.kernel.unacknowledged_bytes(connection.socket));
+                self.unacknowledged_bytes -= connection.unacknowledged_bytes;
+                self.unacknowledged_bytes += is;
+                connection.unacknowledged_bytes = is;
+            }
         }
     }
 

@@ -15,6 +15,10 @@ pub const CONNECTIONS_MAX: u32 = super::token::INDEX_MAX;
 /// no burden.
 pub const UNACKNOWLEDGED_FLOOR_BYTES: u64 = 64 * 1024;
 
+/// Connections that are asked for their unacknowledged bytes in one tick: a call of a third of a
+/// microsecond for each.
+pub const UNACKNOWLEDGED_ASKED_PER_TICK: usize = 256;
+
 /// Bytes that may arrive behind a handshake while the torrent's content is loaded: a bitfield
 /// of half a million pieces and the extended handshake; more closes the connection.
 pub const HELD_BYTES_MAX: usize = 80 * 1024;

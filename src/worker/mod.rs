@@ -11,6 +11,7 @@ mod connection;
 pub mod counters;
 mod data;
 mod greeting;
+pub mod histogram;
 pub mod limits;
 pub mod mailbox;
 mod receiving;
@@ -19,6 +20,7 @@ mod sending;
 pub mod slots;
 pub mod thread;
 mod token;
+pub mod turns;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -130,6 +132,8 @@ pub struct Worker<K: Kernel> {
     unacknowledged_bytes: u64,
     /// The cap on unacknowledged bytes was met: batches are a block.
     pressed: bool,
+    /// The place whose unacknowledged bytes are asked for next.
+    next_asked: usize,
     next_memory_look: Instant,
     stopping: Stopping,
     random: u64,
@@ -174,6 +178,7 @@ impl<K: Kernel> Worker<K> {
             unreported: VecDeque::new(),
             unacknowledged_bytes: 0,
             pressed: false,
+            next_asked: 0,
             next_memory_look: Instant::ZERO,
             stopping: Stopping::No,
             random,
@@ -248,6 +253,10 @@ impl<K: Kernel> Worker<K> {
         if busy {
             return Wait::No;
         }
+        if self.occupied() == 0 {
+            // Until somebody comes there is no tick.
+            self.publish();
+        }
         let accept = match self.stopping {
             Stopping::No => self.listeners.iter().filter_map(|listener| listener.again_at).min(),
             Stopping::Draining | Stopping::Stopped => None,
@@ -256,6 +265,12 @@ impl<K: Kernel> Worker<K> {
         let tick = (self.occupied() > 0 || !self.unreported.is_empty()).then_some(self.next_tick);
         let next = [accept, deadline, tick].into_iter().flatten().min();
         Wait::AtMost(next.map_or(Duration::from_secs(60), |at| at.since(now)))
+    }
+
+    /// Copies what the kernel counted to where other threads may read it.
+    pub fn publish(&self) {
+        self.shared.counters.take_over(&self.kernel.counters());
+        self.shared.counters.unacknowledged_bytes.set(self.unacknowledged_bytes);
     }
 
     /// Pushes an op; one that the kernel has no room for waits for the next turn. A close goes at

@@ -248,7 +248,12 @@ impl<K: Kernel> Worker<K> {
     fn resident_blocks(&mut self, connection: &mut Connection, plan: &Plan, now: Instant) -> usize {
         let mut count = plan.blocks.len();
         for group in &plan.groups {
-            if group.first_block >= plan.blocks.len() || self.is_resident(group.run, now) {
+            if group.first_block >= plan.blocks.len() {
+                continue;
+            }
+            let is_resident = self.is_resident(group.run, now);
+            self.shared.counters.count_residency(is_resident);
+            if is_resident {
                 continue;
             }
             let from = match count > group.first_block {

@@ -3,14 +3,16 @@
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringseed_meta::Instant;
 use ringseed_ring::{
-    AnyKernel, Kernel, KernelChoice, KernelOptions, KernelPlan, Socket, Waker, system,
+    AnyKernel, Kernel, KernelChoice, KernelOptions, KernelPlan, Socket, Wait, Waker, system,
 };
 
 use super::counters::Counters;
 use super::mailbox::{Mailbox, Report};
+use super::turns::{Switches, Turns};
 use super::{Options, Shared, Worker};
 
 /// What a worker says once it stands.
@@ -80,23 +82,35 @@ fn prepare(
 
 fn turn_until_stopped<K: Kernel>(mut worker: Worker<K>, counters: &Counters) -> Result<(), String> {
     let start = clock();
-    let mut left = switches();
+    let (mut turns, mut in_enter) = (Turns::default(), Duration::ZERO);
+    let (mut now, mut left) = (start.elapsed(), switches());
     loop {
-        let now = Instant::from_us(start.elapsed().as_micros() as u64);
-        let wait = worker.turn(now);
+        turns.begin(now, left, processor_time);
+        let wait = worker.turn(Instant::from_us(now.as_micros() as u64));
+        let (ended, entered) = (start.elapsed(), switches());
+        counters.count_turn(turns.end(ended, entered, processor_time));
         if worker.is_stopped() {
+            worker.publish();
             return Ok(());
         }
-        let entered = switches();
-        counters.voluntary_switches.add(entered.saturating_sub(left));
         worker.kernel().enter(wait).map_err(|error| error.to_string())?;
-        left = switches();
+        now = start.elapsed();
+        in_enter += now.saturating_sub(ended);
+        counters.enter_us.set(in_enter.as_micros() as u64);
+        // Asking is a system call; what did not wait did not give the core away.
+        left = if wait == Wait::No { entered } else { switches() };
     }
 }
 
 /// A thread that cannot be asked counts nothing.
-fn switches() -> u64 {
-    system::thread_voluntary_switches().unwrap_or(0)
+fn switches() -> Switches {
+    let (voluntary, involuntary) = system::thread_switches().unwrap_or_default();
+    Switches { voluntary, involuntary }
+}
+
+/// As above.
+fn processor_time() -> Duration {
+    system::thread_cpu().unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where a worker reads the clock")]

@@ -6,6 +6,7 @@ mod announce;
 mod announces;
 mod clients;
 mod content;
+mod counters;
 mod create;
 mod faults;
 mod hostile;

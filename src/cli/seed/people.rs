@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::torrent_file::Printable;
+use crate::service::figures::Snapshot;
 use crate::service::{Event, Hashing, Rate, TorrentReady};
 
 /// Torrents that are printed in full; of more only the number is told.
@@ -67,6 +68,8 @@ impl Voice {
                 self.say(&format!("seeding {seeding} {torrents}{failed}"));
             }
             Event::Rate(rate) => self.rate(rate),
+            Event::Counters { snapshot, was_asked: true } => self.counters(&snapshot),
+            Event::Counters { .. } => {}
             Event::Error { message, .. } => self.complain(&format!("error: {message}")),
             Event::PeerFault { peer, fault } if self.verbose => {
                 self.complain(&format!("closed {peer}: {fault}"));
@@ -140,6 +143,27 @@ impl Voice {
     fn end_hashing(&mut self) {
         if let Some((bar, _)) = self.hashing.take() {
             bar.finish_and_clear();
+        }
+    }
+
+    /// A line for each figure.
+    fn counters(&self, snapshot: &Snapshot) {
+        let of_all = snapshot.total.each().map(|(name, _, value)| format!("{name} {value}\n"));
+        let threads = snapshot.io_worker_threads;
+        let threads = threads.map(|threads| format!("io_worker_threads {threads}\n"));
+        let times = snapshot.total.distributions().map(|(name, of)| {
+            format!(
+                "{name} count {} p50 {} p99 {} p99.99 {} max {}\n",
+                of.count(),
+                of.percentile_us(5_000),
+                of.percentile_us(9_900),
+                of.percentile_us(9_999),
+                of.max_us()
+            )
+        });
+        let text: String = of_all.chain(threads).chain(times).collect();
+        for line in text.lines() {
+            self.say(line);
         }
     }
 

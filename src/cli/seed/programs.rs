@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::service::figures::{Figures, Snapshot};
 use crate::service::{Event, TorrentReady};
 
 /// Collects what the `ready` event repeats.
@@ -61,6 +62,7 @@ impl Voice {
                 "bytes_per_s": rate.bytes_per_s, "sent_bytes": rate.sent_bytes,
                 "torrents": rate.torrents, "disk_waits": rate.disk_waits,
             }),
+            Event::Counters { snapshot, .. } => counters(snapshot),
             Event::Error { torrent, file, message } => json!({
                 "event": "error", "torrent": torrent, "message": message,
                 "file": file.as_ref().map(|path| path.to_string_lossy()),
@@ -76,6 +78,34 @@ impl Voice {
             }),
         })
     }
+}
+
+fn counters(snapshot: &Snapshot) -> Value {
+    let workers = snapshot.workers.iter().map(|(core, of_worker)| {
+        let mut worker = figures(of_worker);
+        worker["core"] = (*core).into();
+        worker
+    });
+    json!({
+        "event": "counters", "io_worker_threads": snapshot.io_worker_threads,
+        "total": figures(&snapshot.total), "workers": workers.collect::<Vec<_>>(),
+    })
+}
+
+fn figures(figures: &Figures) -> Value {
+    let mut line: Map<String, Value> =
+        figures.each().map(|(name, _, value)| (name.to_owned(), value.into())).collect();
+    for (name, of) in figures.distributions() {
+        let buckets: Vec<Value> = of.buckets().map(|(us, count)| json!([us, count])).collect();
+        let percentile = |of_ten_thousand| of.percentile_us(of_ten_thousand);
+        let distribution = json!({
+            "count": of.count(), "sum": of.sum_us(), "p50": percentile(5_000),
+            "p99": percentile(9_900), "p9999": percentile(9_999), "max": of.max_us(),
+            "buckets": buckets,
+        });
+        line.insert(name.to_owned(), distribution);
+    }
+    line.into()
 }
 
 fn describe(torrent: &TorrentReady) -> Value {
