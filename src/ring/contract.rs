@@ -152,7 +152,7 @@ impl<M: Machine> Driver<M> {
         let opened = self.next();
         assert_eq!(opened.token, token);
         match opened.outcome {
-            Outcome::Opened { file, stat } => Ok((file, stat)),
+            Outcome::Opened { file, stat, .. } => Ok((file, stat)),
             Outcome::Failed(failure) => Err(failure),
             other => panic!("{other:?}"),
         }

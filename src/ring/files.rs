@@ -7,10 +7,26 @@ use std::sync::Arc;
 use crate::engine::Known;
 use crate::limits::{PAGE_BYTES, READ_AHEAD_STEP_BYTES};
 use crate::sys::{self, Errno};
-use crate::{Failure, FileStat, Residency, Run};
+use crate::{Failure, FileStat, Mount, Residency, Run};
 
 /// statfs(2) of overlayfs, whose files have their pages elsewhere: cachestat says 0.
 const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
+/// The same of filesystems that another machine or program answers for: NFS, SMB (three versions),
+/// Ceph, 9P, AFS (two clients), Coda, OCFS2, Lustre, FUSE (and virtiofs).
+const DISTANT_MAGICS: [i64; 12] = [
+    0x6969,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x517b,
+    0x00c3_6400,
+    0x0102_1997,
+    0x5346_414f,
+    0x6b41_4653,
+    0x7375_7245,
+    0x7461_636f,
+    0x0bd0_0bd0,
+    0x6573_5546,
+];
 
 /// A regular file, open for reading.
 pub(crate) struct OpenFile {
@@ -22,7 +38,7 @@ pub(crate) struct OpenFile {
 
 impl OpenFile {
     /// Takes a file that was just opened: it must be a regular one. Only our plan reads ahead.
-    pub(crate) fn adopt(fd: OwnedFd) -> Result<(OpenFile, FileStat), Failure> {
+    pub(crate) fn adopt(fd: OwnedFd) -> Result<(OpenFile, FileStat, Mount), Failure> {
         let (stat, kind) = sys::stat(fd.as_fd()).map_err(Failure::Os)?;
         if kind != libc::S_IFREG {
             return Err(Failure::NotAFile);
@@ -31,13 +47,15 @@ impl OpenFile {
         sys::clear_status_flags(fd.as_fd()).map_err(Failure::Os)?;
         // Advice: a filesystem that does not take it reads ahead by its own plan.
         let _ = sys::advise(fd.as_fd(), libc::POSIX_FADV_RANDOM);
-        let overlay = sys::filesystem(fd.as_fd()).is_ok_and(|magic| magic == OVERLAYFS_MAGIC);
+        let magic = sys::filesystem(fd.as_fd()).unwrap_or(0);
+        let overlay = magic == OVERLAYFS_MAGIC;
+        let is_distant = overlay || DISTANT_MAGICS.contains(&magic);
         let file = OpenFile {
             fd: Arc::new(fd),
             residency_unknown: Cell::new(overlay),
             refuses_splice: Cell::new(false),
         };
-        Ok((file, stat))
+        Ok((file, stat, Mount { is_distant, ..Mount::default() }))
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {

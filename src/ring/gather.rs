@@ -191,6 +191,7 @@ impl Gather {
         if !self.flush()? {
             return Ok(false);
         }
+        let failed = |errno, left| Failure::Run { run: run.from(run.length - left as u32), errno };
         let (mut offset, mut left) = (run.offset, run.length as usize);
         while left > 0 {
             let in_page = offset as usize % PAGE_BYTES;
@@ -200,7 +201,7 @@ impl Gather {
             }
             counters.file_splices += 1;
             match self.pipe.splice_in(file.fd(), offset, left.min(room)) {
-                Ok(0) => return Err(Failure::Run { run, errno: 0 }),
+                Ok(0) => return Err(failed(0, left)),
                 Ok(bytes) => {
                     *slots -= (in_page + bytes).div_ceil(PAGE_BYTES).min(*slots);
                     offset += bytes as u64;
@@ -215,7 +216,7 @@ impl Gather {
                     let rest = Run { offset, length: left as u32, ..run };
                     return self.put_copied(rest, file, slots, counters);
                 }
-                Err(errno) => return Err(Failure::Run { run, errno }),
+                Err(errno) => return Err(failed(errno, left)),
             }
         }
         Ok(true)
@@ -229,6 +230,7 @@ impl Gather {
         slots: &mut usize,
         counters: &mut Counters,
     ) -> Result<bool, Failure> {
+        let failed = |errno, left| Failure::Run { run: run.from(run.length - left as u32), errno };
         let (mut offset, mut left) = (run.offset, run.length as usize);
         while left > 0 {
             if *slots == 0 {
@@ -238,9 +240,9 @@ impl Gather {
             let slot = self
                 .frames
                 .write(length, |to| read_now(file.fd(), to, offset))
-                .map_err(|errno| Failure::Run { run, errno })?;
+                .map_err(|errno| failed(errno, left))?;
             if slot.length == 0 {
-                return Err(Failure::Run { run, errno: 0 });
+                return Err(failed(0, left));
             }
             counters.bytes_read += slot.length as u64;
             offset += slot.length as u64;

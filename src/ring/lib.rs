@@ -38,8 +38,8 @@ pub use counters::Counters;
 pub use kernel::{Kernel, KernelError, Wait};
 pub use native::{AnyKernel, EpollKernel, KernelOptions, NativeKernel, UringKernel};
 pub use op::{
-    Completion, Detached, Directory, Failure, File, FileStat, Op, OpId, Outcome, Residency, Run,
-    Socket, Token, Verb,
+    Completion, Detached, Directory, Failure, File, FileStat, Mount, Op, OpId, Outcome, Residency,
+    Run, Socket, Token, Verb,
 };
 pub use plan::{
     KernelChoice, KernelKind, KernelPlan, Probe, RingRung, StartError, VerbPlan, ZeroCopy,

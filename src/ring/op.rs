@@ -76,6 +76,15 @@ pub struct Run {
     pub length: u32,
 }
 
+impl Run {
+    /// What is left of it behind its first `bytes`.
+    #[must_use]
+    pub fn from(self, bytes: u32) -> Run {
+        let bytes = bytes.min(self.length);
+        Run { offset: self.offset + u64::from(bytes), length: self.length - bytes, ..self }
+    }
+}
+
 /// Where data files live: paths below it are opened without leaving it (openat2 RESOLVE_BENEATH,
 /// so a symbolic link may point elsewhere inside, never outside). Shared by all torrents and threads.
 #[derive(Debug)]
@@ -156,7 +165,7 @@ pub enum Op {
     /// Reads one byte at `offset`, waiting for its page. -> `Read { bytes }` (0: at or past the end).
     ReadByte { file: File, offset: u64 },
     /// Reads the whole run and drops it: the verdict on a run that will not become resident.
-    /// -> `Read { bytes }` (fewer than asked: the file ends there) or `Failed`.
+    /// -> `Read { bytes }` (fewer than asked: the file ends there) or `Failed(Run)`.
     ReadDiscard { run: Run },
     /// Ends an op early; it completes as `Failed(Cancelled)` unless it was quicker. What a receive
     /// got before is delivered first. No completion of its own.
@@ -194,6 +203,7 @@ pub enum Outcome {
     Opened {
         file: File,
         stat: FileStat,
+        mount: Mount,
     },
     Read {
         bytes: u32,
@@ -214,7 +224,8 @@ pub enum Failure {
     #[error("cancelled")]
     Cancelled,
     /// A run of the batch could not be had from its file: it ends before the run does
-    /// (`errno` 0: the file was truncated) or reading failed. The message is cut: close the connection.
+    /// (`errno` 0: the file was truncated) or reading failed. `run` begins with the first byte that
+    /// could not be read. Of a send: the message is cut, close the connection.
     #[error("cannot read {run:?}: errno {errno}")]
     Run { run: Run, errno: i32 },
     /// [`Op::Open`] found something that is not a regular file.
@@ -249,6 +260,18 @@ pub enum Residency {
     /// The system will not say: no cachestat (before 6.5), a file we neither own nor may write
     /// (EPERM), or a filesystem that answers 0 (overlayfs).
     Unknown,
+}
+
+/// What stands below an open file, as far as it decides how the file is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Mount {
+    /// Another program, machine or mount answers for it (network, FUSE, overlay): any call on the
+    /// file may wait for that.
+    pub is_distant: bool,
+    /// Requests that its block device takes before callers wait; 0: not known.
+    pub tags: u32,
+    /// Bytes of an extent of the file in the mean; 0: not known.
+    pub extent_bytes: u64,
 }
 
 /// What tells that a file was changed or replaced.

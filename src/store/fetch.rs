@@ -7,10 +7,15 @@
 //! tries that did not stay, the run is read and dropped: its errno is the verdict, since one-byte
 //! reads succeed beside a bad page for ever.
 //!
+//! Files are told apart by device and inode: torrents that share a file, under any name, share its
+//! fetches. Each device has a queue and a budget of its own ([`Devices`]).
+//!
 //! **Invariant:** every accepted `want` is answered by exactly as many [`Finished`] that name the
 //! waiter as `want` returned.
 
 mod missing;
+mod one;
+mod recent;
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -19,13 +24,17 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use ringseed_meta::Instant;
-use ringseed_ring::{File, Residency, Run};
+use ringseed_ring::Run;
 use smallvec::SmallVec;
 
 pub use missing::last_missing;
+pub use one::{Step, StepOutcome, Verdict};
 
-use super::files::FileKey;
+use super::devices::{Device, Devices, bios_of};
+use super::files::{FileId, Source};
 use super::flights::Flights;
+use one::{Fetch, Stage};
+use recent::Recent;
 
 pub mod limits {
     //! Bounds of fetching, per worker.
@@ -37,9 +46,8 @@ pub mod limits {
     /// Bytes. Pages are tracked in windows of this size: one block, so that a random request
     /// fetches nothing that was not asked for.
     pub const WINDOW_BYTES: u64 = 16 * 1024;
-    /// Bytes of fetches begun and not finished: 32 runs of half a megabyte, which keeps an SSD
-    /// busy at its bandwidth; the rest queues.
-    pub const IN_FLIGHT_BYTES_MAX: u64 = 16 << 20;
+    /// Bytes in flight that are read ahead and nobody waits for: eight runs of half a megabyte.
+    pub const AHEAD_BYTES_MAX: u64 = 4 << 20;
     /// Tries to make a run stay resident before it is read as a whole for the verdict.
     pub const TRIES_MAX: u8 = 2;
     /// Bytes. What was fetched where residency is unknown is remembered by the page: a fetch of
@@ -61,66 +69,15 @@ pub struct FetchId {
     pub generation: u32,
 }
 
-/// What the worker is to do next for a fetch, each answered through [`Fetches::completed`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    ReadAhead { fetch: FetchId, run: Run },
-    ReadByte { fetch: FetchId, file: File, offset: u64 },
-    Ask { fetch: FetchId, run: Run },
-    ReadDiscard { fetch: FetchId, run: Run },
-}
-
-impl Step {
-    /// The fetch it is a step of.
-    pub fn fetch(self) -> FetchId {
-        match self {
-            Step::ReadAhead { fetch, .. }
-            | Step::ReadByte { fetch, .. }
-            | Step::Ask { fetch, .. }
-            | Step::ReadDiscard { fetch, .. } => fetch,
-        }
-    }
-
-    /// The file it reads.
-    pub fn file(self) -> File {
-        match self {
-            Step::ReadAhead { run, .. } | Step::Ask { run, .. } | Step::ReadDiscard { run, .. } => {
-                run.file
-            }
-            Step::ReadByte { file, .. } => file,
-        }
-    }
-}
-
-/// How a step ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StepOutcome {
-    Done,
-    /// Bytes read; fewer than asked means that the file ends there.
-    Read(u32),
-    Answer(Residency),
-    Failed(i32),
-}
-
-/// What became of a run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// In the page cache now (or, where the system will not say, read a moment ago).
-    Resident,
-    /// Readable, but the cache does not keep it: send it with the copying verb.
-    Readable,
-    /// The file ends before the run does.
-    Truncated,
-    /// The disk's errno.
-    Failed(i32),
-}
-
 /// A fetch that ended, and all who waited for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finished {
     pub run: Run,
     pub verdict: Verdict,
     pub waiters: SmallVec<[Waiter; 4]>,
+    pub device: Device,
+    /// From the moment it was wanted to the verdict, its time in the queue included.
+    pub took: Duration,
 }
 
 /// Whether a fetch is believed only after residency was asked again. `Never` exists so that
@@ -131,33 +88,18 @@ pub enum AskAgain {
     Never,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    Queued,
-    ReadingAhead,
-    /// One-byte reads that have not come back.
-    Touching(u32),
-    Asking,
-    Discarding,
-}
-
-struct Fetch {
-    run: Run,
-    file: FileKey,
-    stage: Stage,
-    tries: u8,
-    /// The system would not say whether it is resident.
-    is_unknown: bool,
-    /// Where a byte is read to wait for this try's pages; empty: at the end of each step.
-    touches: SmallVec<[u64; 4]>,
-    /// The first fault met by a step of this try.
-    fault: Option<Verdict>,
-    waiters: SmallVec<[Waiter; 4]>,
-}
-
 struct Slot {
     generation: u32,
     fetch: Option<Fetch>,
+}
+
+/// What this worker has to do with one device.
+#[derive(Default)]
+struct Lane {
+    /// Wait for the device's budget.
+    queued: VecDeque<FetchId>,
+    /// In flight by this worker. Something is while anything is queued.
+    bios: u32,
 }
 
 /// All fetches of one worker.
@@ -165,25 +107,18 @@ pub struct Fetches {
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Which fetch brings a window of a file. Never iterated: its order is not the same twice.
-    windows: HashMap<(File, u64), FetchId>,
-    /// When a page whose residency the system will not tell was last fetched or sent.
-    recent: HashMap<(File, u64), Instant>,
-    recent_swept: Instant,
-    queued: VecDeque<FetchId>,
-    in_flight_bytes: u64,
+    windows: HashMap<(FileId, u64), FetchId>,
+    recent: Recent,
+    /// By the place of their device.
+    lanes: Vec<Lane>,
+    /// In flight, and nobody waited for it when it was begun.
+    ahead_bytes: u64,
     ask_again: AskAgain,
     flights: Arc<Flights>,
 }
 
-/// How long a fetched or sent run counts as resident where the system will not say.
-const RECENT: Duration = Duration::from_secs(1);
-
 fn windows_of(run: Run) -> RangeInclusive<u64> {
     stretches_of(run, limits::WINDOW_BYTES)
-}
-
-fn pages_of(run: Run) -> RangeInclusive<u64> {
-    stretches_of(run, limits::RECENT_PAGE_BYTES)
 }
 
 /// The stretches of so many bytes that hold the run.
@@ -199,10 +134,9 @@ impl Fetches {
             slots: Vec::new(),
             free: Vec::new(),
             windows: HashMap::new(),
-            recent: HashMap::new(),
-            recent_swept: Instant::ZERO,
-            queued: VecDeque::new(),
-            in_flight_bytes: 0,
+            recent: Recent::default(),
+            lanes: Vec::new(),
+            ahead_bytes: 0,
             ask_again,
             flights,
         }
@@ -217,18 +151,30 @@ impl Fetches {
         self.len() == 0
     }
 
-    /// `waiter` needs `run`, which is of `file`. Windows that are already on their way are joined, the others are
+    /// Budgets and figures of the devices, shared by all workers.
+    pub fn devices(&self) -> &Devices {
+        self.flights.devices()
+    }
+
+    /// `waiter` needs `run`, which is of `source`. Windows that are already on their way are joined, the others are
     /// fetched in as few runs as they allow. Returns how many [`Finished`] will name the waiter.
-    pub fn want(&mut self, run: Run, file: FileKey, waiter: Waiter, steps: &mut Vec<Step>) -> u32 {
+    pub fn want(
+        &mut self,
+        run: Run,
+        source: Source,
+        waiter: Waiter,
+        now: Instant,
+        steps: &mut Vec<Step>,
+    ) -> u32 {
         let mut waits = 0;
         let mut joined: Option<FetchId> = None;
         let mut fresh: Option<(u64, u64)> = None;
         for window in windows_of(run) {
-            match self.windows.get(&(run.file, window)).copied() {
+            match self.windows.get(&(source.id, window)).copied() {
                 None => fresh = Some(fresh.map_or((window, window), |(first, _)| (first, window))),
                 Some(fetch) => {
                     if let Some(group) = fresh.take() {
-                        self.begin(run, file, group, waiter, steps);
+                        self.begin(part_of(run, group), source, Some(waiter), now);
                         waits += 1;
                     }
                     if joined != Some(fetch) {
@@ -239,10 +185,39 @@ impl Fetches {
             }
         }
         if let Some(group) = fresh {
-            self.begin(run, file, group, waiter, steps);
+            self.begin(part_of(run, group), source, Some(waiter), now);
             waits += 1;
         }
+        self.start_queued(source.device, steps);
         waits
+    }
+
+    /// A peer that reads on will ask for `run` next: fetches what of its beginning is not on its way,
+    /// if nobody's fetch has to wait for that. False: not now.
+    pub fn read_ahead(
+        &mut self,
+        run: Run,
+        source: Source,
+        now: Instant,
+        steps: &mut Vec<Step>,
+    ) -> bool {
+        let is_ours = |window| self.windows.contains_key(&(source.id, window));
+        let bytes = u64::from(run.length);
+        if self.ahead_bytes + bytes > limits::AHEAD_BYTES_MAX
+            || windows_of(run).any(is_ours)
+            || !self.lane(source.device).queued.is_empty()
+        {
+            return false;
+        }
+        let bios = bios_of(run.length, source.extent_bytes);
+        if !self.devices().take(source.device, bios, false) {
+            return false;
+        }
+        self.devices().give_back(source.device, bios);
+        self.ahead_bytes += bytes;
+        self.begin(run, source, None, now);
+        self.start_queued(source.device, steps);
+        true
     }
 
     /// Adds a waiter to a fetch; false when it waits there already.
@@ -255,27 +230,20 @@ impl Fetches {
         true
     }
 
-    /// A new fetch of the part of `run` that lies in the windows `first..=last`.
-    fn begin(
-        &mut self,
-        run: Run,
-        file: FileKey,
-        (first, last): (u64, u64),
-        waiter: Waiter,
-        steps: &mut Vec<Step>,
-    ) {
-        let start = run.offset.max(first * limits::WINDOW_BYTES);
-        let end = (run.offset + u64::from(run.length)).min((last + 1) * limits::WINDOW_BYTES);
-        let run = Run { file: run.file, offset: start, length: (end - start) as u32 };
+    /// A new fetch, at the end of its device's queue.
+    fn begin(&mut self, run: Run, source: Source, waiter: Option<Waiter>, now: Instant) {
         let fetch = Fetch {
             run,
-            file,
+            source,
+            bios: bios_of(run.length, source.extent_bytes),
+            begun: now,
             stage: Stage::Queued,
             tries: 0,
             is_unknown: false,
+            is_ahead: waiter.is_none(),
             touches: SmallVec::new(),
             fault: None,
-            waiters: SmallVec::from_slice(&[waiter]),
+            waiters: waiter.into_iter().collect(),
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, fetch: None });
@@ -284,30 +252,40 @@ impl Fetches {
         let slot = &mut self.slots[index as usize];
         slot.fetch = Some(fetch);
         let id = FetchId { index, generation: slot.generation };
-        for window in first..=last {
-            self.windows.insert((run.file, window), id);
-            self.flights.begin(file, window);
+        for window in windows_of(run) {
+            self.windows.insert((source.id, window), id);
+            self.flights.begin(source.id, window);
         }
-        self.queued.push_back(id);
-        self.start_queued(steps);
+        self.lane(source.device).queued.push_back(id);
     }
 
-    fn start_queued(&mut self, steps: &mut Vec<Step>) {
-        while let Some(&id) = self.queued.front() {
+    fn lane(&mut self, device: Device) -> &mut Lane {
+        let place = device.place();
+        if self.lanes.len() <= place {
+            self.lanes.resize_with(place + 1, Lane::default);
+        }
+        &mut self.lanes[place]
+    }
+
+    /// Begins what the device's budget allows, and one in any case.
+    fn start_queued(&mut self, device: Device, steps: &mut Vec<Step>) {
+        let flights = self.flights.clone();
+        while let Some(&id) = self.lane(device).queued.front() {
             let Some(fetch) = self.slots[id.index as usize].fetch.as_mut() else {
-                self.queued.pop_front();
+                self.lane(device).queued.pop_front();
                 continue;
             };
-            let bytes = u64::from(fetch.run.length);
-            if self.in_flight_bytes > 0
-                && self.in_flight_bytes + bytes > limits::IN_FLIGHT_BYTES_MAX
-            {
+            let (bios, run) = (fetch.bios, fetch.run);
+            let idle = self.lane(device).bios == 0;
+            if !flights.devices().take(device, bios, idle) {
                 return;
             }
-            self.in_flight_bytes += bytes;
-            fetch.stage = Stage::ReadingAhead;
-            steps.push(Step::ReadAhead { fetch: id, run: fetch.run });
-            self.queued.pop_front();
+            self.lane(device).bios += bios;
+            self.lane(device).queued.pop_front();
+            if let Some(fetch) = self.slots[id.index as usize].fetch.as_mut() {
+                fetch.stage = Stage::ReadingAhead;
+            }
+            steps.push(Step::ReadAhead { fetch: id, run });
         }
     }
 
@@ -334,9 +312,9 @@ impl Fetches {
             return None;
         }
         let ask_again = self.ask_again;
-        let verdict = advance(slot.fetch.as_mut()?, id, outcome, ask_again, steps)?;
+        let verdict = slot.fetch.as_mut()?.advance(id, outcome, ask_again, steps)?;
         let finished = self.finish(id, verdict, now)?;
-        self.start_queued(steps);
+        self.start_queued(finished.device, steps);
         Some(finished)
     }
 
@@ -345,153 +323,48 @@ impl Fetches {
         let fetch = slot.fetch.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.index);
-        self.in_flight_bytes -= u64::from(fetch.run.length);
+        let Source { id: file, device, .. } = fetch.source;
+        let took = now.since(fetch.begun);
+        self.lane(device).bios -= fetch.bios;
+        self.devices().give_back(device, fetch.bios);
+        self.devices().fetched(device, fetch.run.length, took);
+        if fetch.is_ahead {
+            self.ahead_bytes -= u64::from(fetch.run.length);
+        }
         for window in windows_of(fetch.run) {
-            self.windows.remove(&(fetch.run.file, window));
-            self.flights.end(fetch.file, window);
+            self.windows.remove(&(file, window));
+            self.flights.end(file, window);
         }
         // Another worker may still have them on its way, which says nothing any longer.
-        let is_shared = self.flights.is_any(fetch.file, windows_of(fetch.run));
+        let is_shared = self.flights.is_any(file, windows_of(fetch.run));
         let is_unproved = fetch.is_unknown || self.ask_again == AskAgain::Never || is_shared;
         if verdict == Verdict::Resident && is_unproved {
-            self.note_recent(fetch.run, now);
+            self.recent.note(fetch.run, file, now);
         }
-        Some(Finished { run: fetch.run, verdict, waiters: fetch.waiters })
-    }
-
-    /// Remembers that `run` was fetched just now, for files whose residency is unknown.
-    fn note_recent(&mut self, run: Run, now: Instant) {
-        if now.since(self.recent_swept) >= RECENT {
-            self.recent_swept = now;
-            self.recent.retain(|_, at| now.since(*at) < RECENT);
-        }
-        if self.recent.len() >= limits::RECENT_MAX {
-            // What is not remembered is fetched again, which is cheap when it is there.
-            return;
-        }
-        for page in pages_of(run) {
-            self.recent.insert((run.file, page), now);
-        }
+        Some(Finished { run: fetch.run, verdict, waiters: fetch.waiters, device, took })
     }
 
     /// Whether pages of `run`, which is of `file`, are on their way to this worker or another;
     /// the system counts them as resident already.
-    pub fn is_under_way(&self, run: Run, file: FileKey, now: Instant) -> bool {
+    pub fn is_under_way(&self, run: Run, file: FileId, now: Instant) -> bool {
         if !self.flights.is_any(file, windows_of(run)) {
             return false;
         }
-        let is_ours = |window| self.windows.contains_key(&(run.file, window));
-        windows_of(run).any(is_ours) || !self.is_recent(run, now)
+        let is_ours = |window| self.windows.contains_key(&(file, window));
+        windows_of(run).any(is_ours) || !self.is_recent(run, file, now)
     }
 
-    /// Whether all of `run` was fetched within the last second.
-    pub fn is_recent(&self, run: Run, now: Instant) -> bool {
-        pages_of(run).all(|page| {
-            self.recent.get(&(run.file, page)).is_some_and(|at| now.since(*at) < RECENT)
-        })
+    /// Whether all of `run` was fetched within the last second, where that is all one knows.
+    pub fn is_recent(&self, run: Run, file: FileId, now: Instant) -> bool {
+        self.recent.has(run, file, now)
     }
 }
 
-/// One move of one fetch: the next steps, or the verdict.
-fn advance(
-    fetch: &mut Fetch,
-    id: FetchId,
-    outcome: StepOutcome,
-    ask_again: AskAgain,
-    steps: &mut Vec<Step>,
-) -> Option<Verdict> {
-    match fetch.stage {
-        Stage::Queued => None,
-        Stage::ReadingAhead => {
-            // A failed readahead is no verdict: the reads below will tell.
-            touch(fetch, id, steps);
-            None
-        }
-        Stage::Touching(left) => {
-            let fault = match outcome {
-                StepOutcome::Read(0) => Some(Verdict::Truncated),
-                StepOutcome::Failed(errno) => Some(Verdict::Failed(errno)),
-                _ => None,
-            };
-            fetch.fault = fetch.fault.or(fault);
-            fetch.stage = Stage::Touching(left - 1);
-            if left > 1 {
-                return None;
-            }
-            touched(fetch, id, ask_again, steps)
-        }
-        Stage::Asking => answered(fetch, id, outcome, steps),
-        Stage::Discarding => Some(match outcome {
-            StepOutcome::Read(bytes) if bytes == fetch.run.length => Verdict::Readable,
-            StepOutcome::Read(_) => Verdict::Truncated,
-            StepOutcome::Failed(errno) => Verdict::Failed(errno),
-            StepOutcome::Done | StepOutcome::Answer(_) => Verdict::Readable,
-        }),
-    }
-}
-
-/// Reads one byte of each page that must be waited for.
-fn touch(fetch: &mut Fetch, id: FetchId, steps: &mut Vec<Step>) {
-    let run = fetch.run;
-    let mut touches = std::mem::take(&mut fetch.touches);
-    if touches.is_empty() {
-        touches = missing::last_missing(run, |_| Residency::Unknown);
-    }
-    fetch.stage = Stage::Touching(touches.len() as u32);
-    steps.extend(touches.iter().map(|&offset| Step::ReadByte {
-        fetch: id,
-        file: run.file,
-        offset,
-    }));
-}
-
-fn touched(
-    fetch: &mut Fetch,
-    id: FetchId,
-    ask_again: AskAgain,
-    steps: &mut Vec<Step>,
-) -> Option<Verdict> {
-    match (fetch.fault.take(), ask_again) {
-        (Some(Verdict::Truncated), _) => Some(Verdict::Truncated),
-        (Some(_), _) => {
-            // One page failed; the whole run's read gives the errno that counts, or heals.
-            fetch.stage = Stage::Discarding;
-            steps.push(Step::ReadDiscard { fetch: id, run: fetch.run });
-            None
-        }
-        (None, AskAgain::Never) => Some(Verdict::Resident),
-        (None, AskAgain::Always) => {
-            fetch.stage = Stage::Asking;
-            steps.push(Step::Ask { fetch: id, run: fetch.run });
-            None
-        }
-    }
-}
-
-fn answered(
-    fetch: &mut Fetch,
-    id: FetchId,
-    outcome: StepOutcome,
-    steps: &mut Vec<Step>,
-) -> Option<Verdict> {
-    match outcome {
-        StepOutcome::Answer(Residency::Missing) => {
-            fetch.tries += 1;
-            if fetch.tries < limits::TRIES_MAX {
-                fetch.stage = Stage::ReadingAhead;
-                steps.push(Step::ReadAhead { fetch: id, run: fetch.run });
-            } else {
-                fetch.stage = Stage::Discarding;
-                steps.push(Step::ReadDiscard { fetch: id, run: fetch.run });
-            }
-            None
-        }
-        StepOutcome::Answer(Residency::Unknown) => {
-            fetch.is_unknown = true;
-            Some(Verdict::Resident)
-        }
-        _ => Some(Verdict::Resident),
-    }
+/// The part of `run` that lies in the windows `first..=last`.
+fn part_of(run: Run, (first, last): (u64, u64)) -> Run {
+    let start = run.offset.max(first * limits::WINDOW_BYTES);
+    let end = (run.offset + u64::from(run.length)).min((last + 1) * limits::WINDOW_BYTES);
+    Run { file: run.file, offset: start, length: (end - start) as u32 }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use hashbrown::HashMap;
 use ringseed_meta::{FileIndex, Instant, TorrentId};
 use ringseed_ring::{File, FileStat};
 
+use super::devices::Device;
+
 pub mod limits {
     //! Bounds of open files, per worker.
 
@@ -25,6 +27,25 @@ const UNWATCHED: Duration = Duration::from_secs(1);
 
 /// A file of a torrent.
 pub type FileKey = (TorrentId, FileIndex);
+
+/// A file as the system knows it, whatever torrents call it: cross-seeded torrents share files and
+/// hard links, and what one fetches the others have.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FileId {
+    pub device: u64,
+    pub inode: u64,
+}
+
+/// What a fetch must know of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Source {
+    pub id: FileId,
+    pub device: Device,
+    /// Bytes of an extent in the mean; 0: not known.
+    pub extent_bytes: u64,
+    /// Any call on it may wait for another program or machine.
+    pub is_distant: bool,
+}
 
 /// Where a file stands.
 #[derive(Debug)]
@@ -108,7 +129,7 @@ pub fn change(was: &FileStat, is: &FileStat) -> Option<Change> {
 pub struct OpenFiles {
     /// Never iterated where order matters.
     states: HashMap<FileKey, State>,
-    by_handle: HashMap<File, FileKey>,
+    by_handle: HashMap<File, (FileKey, Source)>,
 }
 
 impl OpenFiles {
@@ -145,9 +166,15 @@ impl OpenFiles {
     }
 
     /// The kernel opened it: who waited.
-    pub fn opened(&mut self, key: FileKey, file: File, stat: FileStat, now: Instant) -> Vec<u64> {
+    pub fn opened(
+        &mut self,
+        key: FileKey,
+        file: File,
+        (stat, source): (FileStat, Source),
+        now: Instant,
+    ) -> Vec<u64> {
         let open = OpenFile { file, stat, last_used: now, last_looked: now, pins: 0 };
-        self.by_handle.insert(file, key);
+        self.by_handle.insert(file, (key, source));
         match self.states.insert(key, State::Open(open)) {
             Some(State::Opening(waiters)) => waiters,
             _ => Vec::new(),
@@ -164,7 +191,12 @@ impl OpenFiles {
 
     /// Whose file a handle is.
     pub fn key_of(&self, file: File) -> Option<FileKey> {
-        self.by_handle.get(&file).copied()
+        self.by_handle.get(&file).map(|(key, _)| *key)
+    }
+
+    /// What a handle reads from.
+    pub fn source_of(&self, file: File) -> Option<Source> {
+        self.by_handle.get(&file).map(|(_, source)| *source)
     }
 
     /// Keeps a file open until [`OpenFiles::unpin`].
@@ -181,7 +213,7 @@ impl OpenFiles {
     }
 
     fn open_mut(&mut self, file: File) -> Option<&mut OpenFile> {
-        let key = self.by_handle.get(&file)?;
+        let (key, _) = self.by_handle.get(&file)?;
         match self.states.get_mut(key) {
             Some(State::Open(open)) => Some(open),
             _ => None,
@@ -211,7 +243,7 @@ impl OpenFiles {
     }
 
     fn forget(&mut self, file: File) {
-        if let Some(key) = self.by_handle.remove(&file) {
+        if let Some((key, _)) = self.by_handle.remove(&file) {
             self.states.remove(&key);
         }
     }
@@ -235,7 +267,7 @@ impl OpenFiles {
     pub fn forget_torrent(&mut self, torrent: TorrentId, close: &mut Vec<File>) {
         let before = close.len();
         close.extend(
-            self.by_handle.iter().filter(|(_, key)| key.0 == torrent).map(|(file, _)| *file),
+            self.by_handle.iter().filter(|(_, (key, _))| key.0 == torrent).map(|(file, _)| *file),
         );
         close[before..].sort_unstable();
         close[before..].iter().for_each(|file| self.forget(*file));

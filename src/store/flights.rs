@@ -1,5 +1,7 @@
-//! What any worker is fetching, shared without a lock: the system counts pages that are still being
-//! read as resident, whoever asked for them, and a worker that spliced them would wait for the disk.
+//! What any worker is fetching, by device and inode, shared without a lock: the system counts pages
+//! that are still being read as resident, whoever asked for them, and a worker that spliced them would
+//! wait for the disk. It waits by a read of a byte of each instead, which the system ends when they are
+//! there, and asks for none of them again.
 //!
 //! A table of counters, a cell for many windows: a hit may be false, and then costs a fetch of what
 //! is there already; a miss is true.
@@ -9,7 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use hashbrown::DefaultHashBuilder;
 
-use super::files::FileKey;
+use super::devices::Devices;
+use super::files::FileId;
 
 pub mod limits {
     //! Bounds of the table.
@@ -23,6 +26,7 @@ pub struct Flights {
     windows: AtomicU32,
     cells: Box<[AtomicU32]>,
     hasher: DefaultHashBuilder,
+    devices: Devices,
 }
 
 impl Default for Flights {
@@ -31,30 +35,36 @@ impl Default for Flights {
             windows: AtomicU32::new(0),
             cells: (0..limits::CELLS).map(|_| AtomicU32::new(0)).collect(),
             hasher: DefaultHashBuilder::default(),
+            devices: Devices::default(),
         }
     }
 }
 
 impl Flights {
-    fn cell(&self, file: FileKey, window: u64) -> &AtomicU32 {
+    /// What they are read from.
+    pub fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    fn cell(&self, file: FileId, window: u64) -> &AtomicU32 {
         let hash = self.hasher.hash_one((file, window)) as usize;
         &self.cells[hash % self.cells.len()]
     }
 
     /// A window is asked for.
-    pub(super) fn begin(&self, file: FileKey, window: u64) {
+    pub(super) fn begin(&self, file: FileId, window: u64) {
         self.windows.fetch_add(1, Ordering::Relaxed);
         self.cell(file, window).fetch_add(1, Ordering::Release);
     }
 
     /// A window has come, or will not.
-    pub(super) fn end(&self, file: FileKey, window: u64) {
+    pub(super) fn end(&self, file: FileId, window: u64) {
         self.cell(file, window).fetch_sub(1, Ordering::Release);
         self.windows.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether any worker has one of the windows on its way.
-    pub(super) fn is_any(&self, file: FileKey, mut windows: std::ops::RangeInclusive<u64>) -> bool {
+    pub(super) fn is_any(&self, file: FileId, mut windows: std::ops::RangeInclusive<u64>) -> bool {
         self.windows.load(Ordering::Relaxed) > 0
             && windows.any(|window| self.cell(file, window).load(Ordering::Acquire) > 0)
     }
@@ -62,14 +72,12 @@ impl Flights {
 
 #[cfg(test)]
 mod tests {
-    use ringseed_meta::{FileIndex, TorrentId};
-
     use super::*;
 
     #[test]
     fn a_window_is_under_way_until_all_who_asked_for_it_have_it() {
         let flights = Flights::default();
-        let file = (TorrentId(1), FileIndex(2));
+        let file = FileId { device: 1, inode: 2 };
         assert!(!flights.is_any(file, 0..=9));
         flights.begin(file, 4);
         flights.begin(file, 4);

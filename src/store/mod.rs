@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod content;
 pub mod creation;
+pub mod devices;
 pub mod fetch;
 pub mod files;
 pub mod flights;

@@ -15,7 +15,7 @@ use super::{Stopping, Worker, closing::How};
 use crate::store::catalog::TorrentState;
 use crate::store::content::Content;
 use crate::store::fetch::{FetchId, Finished, Step, StepOutcome, Verdict, Waiter, last_missing};
-use crate::store::files::{self, FileKey, Found};
+use crate::store::files::{self, FileId, FileKey, Found, Source};
 
 /// How long content stays loaded after its last peer left.
 const CONTENT_KEPT: Duration = Duration::from_secs(30);
@@ -191,8 +191,14 @@ impl<K: Kernel> Worker<K> {
                 self.push(Op::CloseFile { file }, Errand::Nothing);
                 self.files.failed(key)
             }
-            Outcome::Opened { file, stat } => {
-                let waiting = self.files.opened(key, file, stat, now);
+            Outcome::Opened { file, stat, mount } => {
+                let source = Source {
+                    id: FileId { device: stat.device, inode: stat.inode },
+                    device: self.fetches.devices().place_of(stat.device, &mount),
+                    extent_bytes: mount.extent_bytes,
+                    is_distant: mount.is_distant,
+                };
+                let waiting = self.files.opened(key, file, (stat, source), now);
                 if let Some(fault) = self.unlike_verified(key, &stat) {
                     self.pause_torrent(key.0, key.1, &fault);
                 }
@@ -269,10 +275,10 @@ impl<K: Kernel> Worker<K> {
 
     /// `id` needs a run that is not in the page cache. Returns the ends it will be told of.
     pub(super) fn fetch(&mut self, run: Run, id: ConnectionId, now: Instant) -> u32 {
-        let Some(key) = self.files.key_of(run.file) else { return 0 };
+        let Some(source) = self.files.source_of(run.file) else { return 0 };
         let mut steps = std::mem::take(&mut self.scratch.steps);
         let before = self.fetches.len();
-        let waits = self.fetches.want(run, key, id.waiter(), &mut steps);
+        let waits = self.fetches.want(run, source, id.waiter(), now, &mut steps);
         for _ in before..self.fetches.len() {
             self.shared.counters.fetches.add(1);
             self.files.pin(run.file);
@@ -286,9 +292,8 @@ impl<K: Kernel> Worker<K> {
     /// fetch comes to its end without asking the kernel.
     fn skip_step(&mut self, step: Step, now: Instant, steps: &mut Vec<Step>) {
         const EBADF: i32 = 9;
-        if let Some(finished) =
-            self.fetches.completed(step.fetch(), StepOutcome::Failed(EBADF), now, steps)
-        {
+        let closed = StepOutcome::Failed { errno: EBADF, at: None };
+        if let Some(finished) = self.fetches.completed(step.fetch(), closed, now, steps) {
             self.on_fetched(finished, now);
         }
     }
@@ -303,8 +308,14 @@ impl<K: Kernel> Worker<K> {
                 }
                 Step::ReadAhead { fetch, run } => {
                     let touches = last_missing(run, |page| self.kernel.residency(page));
+                    let is_coming = touches.is_empty();
                     self.fetches.touch_at(fetch, touches);
-                    self.push(Op::ReadAhead { run }, Errand::ReadAhead(fetch));
+                    if is_coming {
+                        // Another worker, or somebody else, has asked for all of it.
+                        self.fetches.completed(fetch, StepOutcome::Done, now, steps);
+                    } else {
+                        self.push(Op::ReadAhead { run }, Errand::ReadAhead(fetch));
+                    }
                 }
                 Step::ReadByte { fetch, file, offset } => {
                     self.push(Op::ReadByte { file, offset }, Errand::ReadByte(fetch));
@@ -327,10 +338,11 @@ impl<K: Kernel> Worker<K> {
     pub(super) fn on_fetch_step(&mut self, fetch: FetchId, outcome: Outcome, now: Instant) {
         let outcome = match outcome {
             Outcome::Read { bytes } => StepOutcome::Read(bytes),
-            Outcome::Failed(Failure::Os(errno) | Failure::Run { errno, .. }) => {
-                StepOutcome::Failed(errno)
+            Outcome::Failed(Failure::Run { run, errno }) => {
+                StepOutcome::Failed { errno, at: Some(run.offset) }
             }
-            Outcome::Failed(_) => StepOutcome::Failed(0),
+            Outcome::Failed(Failure::Os(errno)) => StepOutcome::Failed { errno, at: None },
+            Outcome::Failed(_) => StepOutcome::Failed { errno: 0, at: None },
             _ => StepOutcome::Done,
         };
         let mut steps = std::mem::take(&mut self.scratch.steps);
@@ -342,9 +354,11 @@ impl<K: Kernel> Worker<K> {
     }
 
     fn on_fetched(&mut self, finished: Finished, now: Instant) {
-        let Finished { run, verdict, waiters } = finished;
+        let Finished { run, verdict, waiters, .. } = finished;
         self.files.unpin(run.file);
         match verdict {
+            // Read ahead: who asks for it will see.
+            _ if waiters.is_empty() => {}
             Verdict::Resident => {}
             Verdict::Readable => {
                 for waiter in &waiters {
@@ -354,14 +368,17 @@ impl<K: Kernel> Worker<K> {
                 }
             }
             Verdict::Truncated => self.on_run_fault(run, 0),
-            Verdict::Failed(errno) => self.on_run_fault(run, errno),
+            Verdict::Failed { errno, at } => {
+                let before = at.saturating_sub(run.offset);
+                self.on_run_fault(run.from(before as u32), errno);
+            }
         }
         for waiter in waiters {
             self.end_wait(ConnectionId::of_waiter(waiter), now);
         }
     }
 
-    /// A run of a file could not be had: the torrent is paused and the file named.
+    /// A run of a file could not be had from its first byte on: the torrent is paused and the file named.
     pub(super) fn on_run_fault(&mut self, run: Run, errno: i32) {
         self.shared.counters.fetch_faults.add(1);
         let Some((torrent, file)) = self.files.key_of(run.file) else { return };

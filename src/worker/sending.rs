@@ -284,9 +284,8 @@ impl<K: Kernel> Worker<K> {
 
     /// Whether a run can be spliced without waiting for a disk, as far as the system tells.
     fn is_resident(&mut self, run: Run, now: Instant) -> bool {
-        if let Some(key) = self.files.key_of(run.file)
-            && self.fetches.is_under_way(run, key, now)
-        {
+        let Some(source) = self.files.source_of(run.file) else { return false };
+        if self.fetches.is_under_way(run, source.id, now) {
             // The system counts pages that are still being read; splicing them would wait.
             return false;
         }
@@ -294,10 +293,11 @@ impl<K: Kernel> Worker<K> {
             Residency::Resident => true,
             // The canary of the tests believes that what was fetched is there.
             Residency::Missing => {
-                self.options.ask_again == AskAgain::Never && self.fetches.is_recent(run, now)
+                self.options.ask_again == AskAgain::Never
+                    && self.fetches.is_recent(run, source.id, now)
             }
             // Only a fetch proves it: asking does not, and a batch may wait for long.
-            Residency::Unknown => self.fetches.is_recent(run, now),
+            Residency::Unknown => self.fetches.is_recent(run, source.id, now),
         }
     }
 

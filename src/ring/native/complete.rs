@@ -115,8 +115,13 @@ impl<E: Engine> NativeKernel<E> {
                 return match (&working.task, -result) {
                     (Task::Receive | Task::ReceiveDatagram, libc::ENOBUFS) => Step::Starve,
                     (Task::Accept, errno) if is_of_one_connection(errno) => Step::Nothing,
-                    (Task::ReadDiscard { run, .. } | Task::ReadAhead { run, .. }, errno) => {
+                    (Task::ReadAhead { run, .. }, errno) => {
                         Step::Finish(Outcome::Failed(Failure::Run { run: *run, errno }))
+                    }
+                    // What was read before it ends where the fault is.
+                    (Task::ReadDiscard { run, done, .. }, errno) => {
+                        let run = run.from(*done);
+                        Step::Finish(Outcome::Failed(Failure::Run { run, errno }))
                     }
                     (_, errno) => Step::Finish(Outcome::Failed(Failure::Os(errno))),
                 };
@@ -174,12 +179,14 @@ impl<E: Engine> NativeKernel<E> {
     }
 
     fn opened(&mut self, fd: OwnedFd) -> Outcome {
-        let (file, stat) = match OpenFile::adopt(fd) {
+        let (file, stat, mount) = match OpenFile::adopt(fd) {
             Ok(opened) => opened,
             Err(failure) => return Outcome::Failed(failure),
         };
         match self.files.insert(file) {
-            Ok((index, generation)) => Outcome::Opened { file: File { index, generation }, stat },
+            Ok((index, generation)) => {
+                Outcome::Opened { file: File { index, generation }, stat, mount }
+            }
             Err(_) => Outcome::Failed(Failure::Os(libc::EMFILE)),
         }
     }

@@ -323,12 +323,12 @@ fn read_resident(run: Run, into: &mut [u8], file: &OpenFile) -> Result<usize, Fa
     while at < into.len() {
         let offset = run.offset + at as u64;
         match sys::pread(file.fd(), &mut into[at..], offset, Patience::NoWait) {
-            Ok(0) => return Err(Failure::Run { run, errno: 0 }),
+            Ok(0) => return Err(Failure::Run { run: run.from(at as u32), errno: 0 }),
             Ok(bytes) => at += bytes,
             Err(libc::EINTR) => {}
             // Not there, or a filesystem that knows no such read: the engine's.
             Err(libc::EAGAIN | libc::EOPNOTSUPP) => break,
-            Err(errno) => return Err(Failure::Run { run, errno }),
+            Err(errno) => return Err(Failure::Run { run: run.from(at as u32), errno }),
         }
     }
     Ok(at)

@@ -35,7 +35,7 @@ pub(super) fn open<E: Engine>(kernel: &mut NativeKernel<E>, length: usize) -> Te
     let root = Directory::new(folder.path().to_owned());
     kernel.push(Op::Open { root, path: Arc::from(Path::new("data")) }, Token(90)).unwrap();
     let opened = next(kernel);
-    let Outcome::Opened { file, stat } = opened.outcome else { panic!("{opened:?}") };
+    let Outcome::Opened { file, stat, .. } = opened.outcome else { panic!("{opened:?}") };
     assert_eq!(stat.size, length as u64);
     TestFile { folder, path, bytes, file }
 }

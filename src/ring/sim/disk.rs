@@ -8,7 +8,7 @@ use super::faults::{Coverage, Fault, Faults};
 use super::inode::{ABSENT, Inode, PAGE_BYTES, Presence, Sends, pages_of};
 use super::random::Random;
 use crate::slab::Slab;
-use crate::{Failure, File, FileStat, Residency, Run};
+use crate::{Failure, File, FileStat, Mount, Residency, Run};
 
 /// Files open at once: as a process may have.
 const FILES_MAX: u32 = 65_536;
@@ -154,11 +154,15 @@ impl Disk {
         }
     }
 
-    pub(crate) fn open(&mut self, path: &Path, kernel: usize) -> Result<(File, FileStat), Failure> {
+    pub(crate) fn open(
+        &mut self,
+        path: &Path,
+        kernel: usize,
+    ) -> Result<(File, FileStat, Mount), Failure> {
         let inode = self.look_up(path)?;
         let full = Failure::Os(libc::EMFILE);
         let (index, generation) = self.handles.insert((inode, kernel)).map_err(|_| full)?;
-        Ok((File { index, generation }, self.stat_of(inode)))
+        Ok((File { index, generation }, self.stat_of(inode), Mount::default()))
     }
 
     /// The inode behind an open file of the kernel that is being called.

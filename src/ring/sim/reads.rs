@@ -142,8 +142,8 @@ impl State {
         }
         let read = self.reads.remove(index);
         match (progress, read.purpose) {
-            (Progress::Failed { errno, .. }, Purpose::Count) => {
-                self.fail(read.op, Failure::Os(errno));
+            (Progress::Failed { run, errno }, Purpose::Count) => {
+                self.fail(read.op, Failure::Run { run, errno });
             }
             (_, Purpose::Count) => {
                 self.post(read.op, Outcome::Read { bytes: read.count }, false);
@@ -170,18 +170,18 @@ impl State {
             let offset = run.offset + u64::from(read.within);
             let size = self.disk.inode(inode).size;
             if offset >= size {
-                let purpose = read.purpose;
+                let (purpose, within) = (read.purpose, read.within);
                 self.meet_changes(inode);
                 return match purpose {
                     Purpose::Count => Progress::Read,
-                    Purpose::Scratch => Progress::Failed { run, errno: 0 },
+                    Purpose::Scratch => Progress::Failed { run: run.from(within), errno: 0 },
                 };
             }
             let page = offset / PAGE_BYTES;
             match self.disk.presence(inode, page) {
                 Presence::Reading { .. } => return Progress::Waits,
                 Presence::Missing if failed.contains(&(inode, page)) => {
-                    return Progress::Failed { run, errno: libc::EIO };
+                    return Progress::Failed { run: run.from(read.within), errno: libc::EIO };
                 }
                 Presence::Missing => {
                     let (_, end) = pages_of(offset, u64::from(left));
@@ -211,11 +211,11 @@ impl State {
         }
         let kernel = self.ops.get(op).map_or(0, |live| live.kernel);
         match self.disk.open(path, kernel) {
-            Ok((file, stat)) => {
+            Ok((file, stat, mount)) => {
                 if let Some(inode) = self.disk.inode_named(path) {
                     self.meet_changes(inode);
                 }
-                self.post(op, Outcome::Opened { file, stat }, false);
+                self.post(op, Outcome::Opened { file, stat, mount }, false);
             }
             Err(failure) => {
                 self.coverage.meet(Fault::FileMissing);

@@ -112,12 +112,13 @@ impl State {
         let mut offset = run.offset;
         while offset < end && gathered.slots < self.options.pipe_slots {
             let size = self.disk.inode(inode).size;
+            let from_here = run.from((offset - run.offset) as u32);
             if offset >= size {
-                gathered.failed = Some((run, 0));
+                gathered.failed = Some((from_here, 0));
                 return;
             }
             if !self.page_is_there(inode, offset / PAGE_BYTES, gathered.begun_us) {
-                gathered.failed = Some((run, libc::EIO));
+                gathered.failed = Some((from_here, libc::EIO));
                 return;
             }
             let step = (PAGE_BYTES - offset % PAGE_BYTES).min(end - offset).min(size - offset);

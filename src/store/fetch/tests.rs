@@ -1,12 +1,31 @@
 use proptest::prelude::*;
 
-use ringseed_meta::{FileIndex, TorrentId};
+use ringseed_ring::{Mount, Residency};
 
 use super::*;
 use crate::store::test_files;
 
-const FILE: FileKey = (TorrentId(1), FileIndex(0));
+const FILE: FileId = FileId { device: 1, inode: 2 };
 const NOW: Instant = Instant::from_us(5_000_000);
+
+/// A file of the device `device`, known to `fetches`.
+fn source(fetches: &Fetches, inode: u64, device: u64) -> Source {
+    let mount = Mount { tags: 64, extent_bytes: 1 << 30, ..Mount::default() };
+    let place = fetches.devices().place_of(device, &mount);
+    Source {
+        id: FileId { device, inode },
+        device: place,
+        extent_bytes: mount.extent_bytes,
+        is_distant: false,
+    }
+}
+
+/// Wants a run of the n-th file, whose inode is its number and two.
+fn want(fetches: &mut Fetches, run: Run, waiter: u64, steps: &mut Vec<Step>) -> u32 {
+    let number = test_files(4).iter().position(|file| *file == run.file).unwrap();
+    let source = source(fetches, number as u64 + 2, 1);
+    fetches.want(run, source, Waiter(waiter), NOW, steps)
+}
 
 fn run(file: usize, offset: u64, length: u32) -> Run {
     Run { file: test_files(4)[file], offset, length }
@@ -42,7 +61,7 @@ fn healthy(step: Step) -> StepOutcome {
 fn a_fetch_is_believed_only_after_residency_was_asked_again() {
     let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    assert_eq!(fetches.want(run(0, 0, 300_000), FILE, Waiter(1), &mut steps), 1);
+    assert_eq!(want(&mut fetches, run(0, 0, 300_000), 1, &mut steps), 1);
     let mut seen = Vec::new();
     let finished = drive(&mut fetches, &mut steps, |step| {
         seen.push(step);
@@ -67,7 +86,7 @@ fn a_fetch_is_believed_only_after_residency_was_asked_again() {
 fn a_run_that_does_not_stay_is_tried_twice_then_read_for_the_verdict() {
     let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 16_384), FILE, Waiter(1), &mut steps);
+    want(&mut fetches, run(0, 0, 16_384), 1, &mut steps);
     let (mut asked, mut read) = (0, 0);
     let finished = drive(&mut fetches, &mut steps, |step| match step {
         Step::Ask { .. } => {
@@ -89,20 +108,20 @@ fn a_bad_page_beside_the_byte_that_was_read_is_found() {
     const EIO: i32 = 5;
     let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 65_536), FILE, Waiter(1), &mut steps);
+    want(&mut fetches, run(0, 0, 65_536), 1, &mut steps);
     let finished = drive(&mut fetches, &mut steps, |step| match step {
         Step::Ask { .. } => StepOutcome::Answer(Residency::Missing),
-        Step::ReadDiscard { .. } => StepOutcome::Failed(EIO),
+        Step::ReadDiscard { .. } => StepOutcome::Failed { errno: EIO, at: Some(4096) },
         other => healthy(other),
     });
-    assert_eq!(finished[0].verdict, Verdict::Failed(EIO));
+    assert_eq!(finished[0].verdict, Verdict::Failed { errno: EIO, at: 4096 });
 }
 
 #[test]
 fn a_file_that_ends_early_is_truncated() {
     let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 16_384), FILE, Waiter(1), &mut steps);
+    want(&mut fetches, run(0, 0, 16_384), 1, &mut steps);
     let finished = drive(&mut fetches, &mut steps, |step| match step {
         Step::ReadByte { .. } => StepOutcome::Read(0),
         other => healthy(other),
@@ -114,9 +133,9 @@ fn a_file_that_ends_early_is_truncated() {
 fn one_fetch_serves_all_who_wait_for_it() {
     let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    assert_eq!(fetches.want(run(0, 0, 65_536), FILE, Waiter(1), &mut steps), 1);
-    assert_eq!(fetches.want(run(0, 16_384, 16_384), FILE, Waiter(2), &mut steps), 1);
-    assert_eq!(fetches.want(run(1, 0, 16_384), FILE, Waiter(3), &mut steps), 1, "another file");
+    assert_eq!(want(&mut fetches, run(0, 0, 65_536), 1, &mut steps), 1);
+    assert_eq!(want(&mut fetches, run(0, 16_384, 16_384), 2, &mut steps), 1);
+    assert_eq!(want(&mut fetches, run(1, 0, 16_384), 3, &mut steps), 1, "another file");
     let begun = steps.iter().filter(|step| matches!(step, Step::ReadAhead { .. })).count();
     assert_eq!(begun, 2);
     let finished = drive(&mut fetches, &mut steps, healthy);
@@ -128,11 +147,11 @@ fn one_fetch_serves_all_who_wait_for_it() {
 fn pages_on_their_way_are_known_until_they_are_there() {
     let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 65_536), FILE, Waiter(1), &mut steps);
+    want(&mut fetches, run(0, 0, 65_536), 1, &mut steps);
     assert!(fetches.is_under_way(run(0, 60_000, 10_000), FILE, NOW), "a part of it is");
     assert!(!fetches.is_under_way(run(0, 65_536, 10_000), FILE, NOW));
     assert!(
-        !fetches.is_under_way(run(0, 0, 65_536), (TorrentId(1), FileIndex(1)), NOW),
+        !fetches.is_under_way(run(0, 0, 65_536), FileId { inode: 3, ..FILE }, NOW),
         "another file"
     );
     drive(&mut fetches, &mut steps, healthy);
@@ -146,9 +165,9 @@ fn what_another_worker_fetches_is_waited_for_once() {
     let mut theirs = Fetches::new(AskAgain::Always, flights);
     let wanted = run(0, 0, 65_536);
     let (mut our_steps, mut their_steps) = (Vec::new(), Vec::new());
-    theirs.want(wanted, FILE, Waiter(1), &mut their_steps);
+    want(&mut theirs, wanted, 1, &mut their_steps);
     assert!(ours.is_under_way(wanted, FILE, NOW));
-    ours.want(wanted, FILE, Waiter(1), &mut our_steps);
+    want(&mut ours, wanted, 1, &mut our_steps);
     assert_eq!(drive(&mut ours, &mut our_steps, healthy)[0].verdict, Verdict::Resident);
     assert!(!ours.is_under_way(wanted, FILE, NOW), "it came, though theirs has not ended");
     drive(&mut theirs, &mut their_steps, healthy);
@@ -156,30 +175,125 @@ fn what_another_worker_fetches_is_waited_for_once() {
 }
 
 #[test]
-fn bytes_in_flight_are_bounded_and_the_rest_follows() {
+fn bios_in_flight_are_bounded_and_the_rest_follows() {
     let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
     let each = 512 * 1024;
-    let count = 2 * limits::IN_FLIGHT_BYTES_MAX / each;
-    for at in 0..count {
-        fetches.want(run(0, at * each, each as u32), FILE, Waiter(at), &mut steps);
+    // 48 of 64 tags are ours, and each takes four.
+    for at in 0..40 {
+        want(&mut fetches, run(0, at * each, each as u32), at, &mut steps);
     }
-    assert_eq!(steps.len() as u64, limits::IN_FLIGHT_BYTES_MAX / each);
+    assert_eq!(steps.len(), 12);
+    assert_eq!(fetches.devices().stats()[0].bios, 48);
     let finished = drive(&mut fetches, &mut steps, healthy);
-    assert_eq!(finished.len() as u64, count);
+    assert_eq!(finished.len(), 40);
     assert!(fetches.is_empty());
+    let stats = fetches.devices().stats()[0];
+    assert_eq!((stats.bios, stats.fetches, stats.bytes), (0, 40, 40 * each));
+}
+
+#[test]
+fn a_device_whose_queue_is_full_holds_up_no_other() {
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
+    let (slow, other) = (source(&fetches, 2, 1), source(&fetches, 2, 2));
+    let mut steps = Vec::new();
+    for at in 0..100 {
+        fetches.want(run(0, at * 131_072, 131_072), slow, Waiter(at), NOW, &mut steps);
+    }
+    steps.clear();
+    fetches.want(run(1, 0, 131_072), other, Waiter(100), NOW, &mut steps);
+    assert_eq!(steps.len(), 1, "the same inode number on another device");
+    let finished = drive(&mut fetches, &mut steps, healthy);
+    assert_eq!(finished[0].waiters.as_slice(), [Waiter(100)]);
+}
+
+#[test]
+fn a_worker_that_finds_the_budget_taken_by_another_goes_on_one_by_one() {
+    let flights = Arc::<Flights>::default();
+    let mut theirs = Fetches::new(AskAgain::Always, flights.clone());
+    let mut ours = Fetches::new(AskAgain::Always, flights);
+    let (mut their_steps, mut steps) = (Vec::new(), Vec::new());
+    for at in 0..100 {
+        want(&mut theirs, run(0, at * 131_072, 131_072), at, &mut their_steps);
+    }
+    for at in 0..9 {
+        want(&mut ours, run(1, at * 131_072, 131_072), at, &mut steps);
+    }
+    assert_eq!(steps.len(), 1, "the first one, in any case");
+    assert_eq!(drive(&mut ours, &mut steps, healthy).len(), 9, "each lets the next one begin");
+}
+
+#[test]
+fn torrents_that_share_a_file_share_its_fetches() {
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
+    let file = source(&fetches, 7, 1);
+    let mut steps = Vec::new();
+    // Opened twice, under two names.
+    fetches.want(run(0, 0, 65_536), file, Waiter(1), NOW, &mut steps);
+    assert_eq!(fetches.want(run(1, 16_384, 16_384), file, Waiter(2), NOW, &mut steps), 1);
+    assert!(fetches.is_under_way(run(1, 0, 1), file.id, NOW));
+    assert_eq!(steps.len(), 1);
+    let finished = drive(&mut fetches, &mut steps, healthy);
+    assert_eq!(finished[0].waiters.as_slice(), [Waiter(1), Waiter(2)]);
+}
+
+#[test]
+fn what_is_read_ahead_holds_up_nobody_and_can_be_joined() {
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
+    let file = source(&fetches, 2, 1);
+    let mut steps = Vec::new();
+    assert!(fetches.read_ahead(run(0, 0, 524_288), file, NOW, &mut steps));
+    assert!(!fetches.read_ahead(run(0, 0, 524_288), file, NOW, &mut steps), "on its way");
+    assert_eq!(fetches.want(run(0, 16_384, 16_384), file, Waiter(1), NOW, &mut steps), 1);
+    assert_eq!(drive(&mut fetches, &mut steps, healthy)[0].waiters.as_slice(), [Waiter(1)]);
+    let mut begun = 0;
+    while fetches.read_ahead(run(0, begun << 19, 1 << 19), file, NOW, &mut steps) {
+        begun += 1;
+    }
+    assert_eq!(begun << 19, limits::AHEAD_BYTES_MAX);
+    drive(&mut fetches, &mut steps, healthy);
+    for at in 0..100 {
+        want(&mut fetches, run(0, at * 131_072, 131_072), at, &mut steps);
+    }
+    assert!(!fetches.read_ahead(run(1, 0, 16_384), file, NOW, &mut steps), "others wait already");
+}
+
+#[test]
+fn a_bad_page_that_nobody_asked_for_is_nobodys_fault() {
+    let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
+    let file = source(&fetches, 2, 1);
+    for fate in [
+        |step| match step {
+            Step::ReadByte { .. } => StepOutcome::Failed { errno: 5, at: None },
+            Step::ReadDiscard { .. } => panic!("read again for nobody"),
+            other => healthy(other),
+        },
+        |step| match step {
+            Step::Ask { .. } => StepOutcome::Answer(Residency::Missing),
+            Step::ReadDiscard { .. } => panic!("read again for nobody"),
+            other => healthy(other),
+        },
+    ] {
+        let mut steps = Vec::new();
+        assert!(fetches.read_ahead(run(0, 0, 65_536), file, NOW, &mut steps));
+        let finished = drive(&mut fetches, &mut steps, fate);
+        assert!(finished[0].waiters.is_empty() && fetches.is_empty());
+    }
 }
 
 #[test]
 fn a_stale_step_changes_nothing() {
     let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 16_384), FILE, Waiter(1), &mut steps);
+    want(&mut fetches, run(0, 0, 16_384), 1, &mut steps);
     let Some(Step::ReadAhead { fetch: old, .. }) = steps.first().copied() else { panic!() };
     drive(&mut fetches, &mut steps, healthy);
-    fetches.want(run(0, 0, 16_384), FILE, Waiter(2), &mut steps);
+    want(&mut fetches, run(0, 0, 16_384), 2, &mut steps);
     let mut none = Vec::new();
-    assert_eq!(fetches.completed(old, StepOutcome::Failed(5), NOW, &mut none), None);
+    assert_eq!(
+        fetches.completed(old, StepOutcome::Failed { errno: 5, at: None }, NOW, &mut none),
+        None
+    );
     assert!(none.is_empty());
     assert_eq!(drive(&mut fetches, &mut steps, healthy)[0].verdict, Verdict::Resident);
 }
@@ -188,27 +302,27 @@ fn a_stale_step_changes_nothing() {
 fn what_was_fetched_is_recent_for_a_second() {
     let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 16_384), FILE, Waiter(1), &mut steps);
+    want(&mut fetches, run(0, 0, 16_384), 1, &mut steps);
     drive(&mut fetches, &mut steps, |step| match step {
         Step::Ask { .. } => StepOutcome::Answer(Residency::Unknown),
         other => healthy(other),
     });
-    assert!(fetches.is_recent(run(0, 100, 16), NOW));
-    assert!(!fetches.is_recent(run(0, 100, 16_384), NOW), "the next window was not fetched");
-    assert!(!fetches.is_recent(run(0, 100, 16), NOW.after(Duration::from_secs(1))));
+    assert!(fetches.is_recent(run(0, 100, 16), FILE, NOW));
+    assert!(!fetches.is_recent(run(0, 100, 16_384), FILE, NOW), "the next window was not fetched");
+    assert!(!fetches.is_recent(run(0, 100, 16), FILE, NOW.after(Duration::from_secs(1))));
 }
 
 #[test]
 fn what_was_fetched_of_the_head_of_a_window_says_nothing_of_its_tail() {
     let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
     let mut steps = Vec::new();
-    fetches.want(run(0, 0, 5_000), FILE, Waiter(1), &mut steps);
+    want(&mut fetches, run(0, 0, 5_000), 1, &mut steps);
     drive(&mut fetches, &mut steps, |step| match step {
         Step::Ask { .. } => StepOutcome::Answer(Residency::Unknown),
         other => healthy(other),
     });
-    assert!(fetches.is_recent(run(0, 4_000, 4_192), NOW));
-    assert!(!fetches.is_recent(run(0, 8_192, 1), NOW));
+    assert!(fetches.is_recent(run(0, 4_000, 4_192), FILE, NOW));
+    assert!(!fetches.is_recent(run(0, 8_192, 1), FILE, NOW));
 }
 
 proptest! {
@@ -226,7 +340,15 @@ proptest! {
         let mut fate = fates.iter().cycle();
         for (file, at, blocks, waiter) in wants {
             let wanted = run(file, at * 9_000, blocks * 16_000);
-            let waits = fetches.want(wanted, FILE, Waiter(waiter), &mut steps);
+            let waits = match fate.next() {
+                // Half of the files are on another device, and peers read on now and then.
+                Some(0 | 1) => {
+                    let file_of = source(&fetches, file as u64 + 2, file as u64 % 2);
+                    fetches.read_ahead(wanted, file_of, NOW, &mut steps);
+                    fetches.want(wanted, file_of, Waiter(waiter), NOW, &mut steps)
+                }
+                _ => want(&mut fetches, wanted, waiter, &mut steps),
+            };
             *told.entry(waiter).or_insert(0) += waits;
             if fate.next() == Some(&0) {
                 let finished = drive(&mut fetches, &mut steps, healthy);
@@ -237,9 +359,9 @@ proptest! {
         }
         let finished = drive(&mut fetches, &mut steps, |step| match (fate.next(), step) {
             (Some(1), Step::Ask { .. }) => StepOutcome::Answer(Residency::Missing),
-            (Some(2), Step::ReadByte { .. }) => StepOutcome::Failed(5),
+            (Some(2), Step::ReadByte { .. }) => StepOutcome::Failed { errno: 5, at: None },
             (Some(3), Step::ReadByte { .. }) => StepOutcome::Read(0),
-            (Some(4), Step::ReadDiscard { .. }) => StepOutcome::Failed(5),
+            (Some(4), Step::ReadDiscard { .. }) => StepOutcome::Failed { errno: 5, at: None },
             (_, step) => healthy(step),
         });
         for waiter in finished.iter().flat_map(|one| &one.waiters) {
@@ -248,6 +370,7 @@ proptest! {
         prop_assert_eq!(told, heard);
         prop_assert!(fetches.is_empty());
         prop_assert!(fetches.windows.is_empty());
-        prop_assert_eq!(fetches.in_flight_bytes, 0);
+        prop_assert_eq!(fetches.ahead_bytes, 0);
+        prop_assert!(fetches.devices().stats().iter().all(|device| device.bios == 0));
     }
 }

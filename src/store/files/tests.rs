@@ -7,6 +7,11 @@ fn key(file: u32) -> FileKey {
     (TorrentId(7), FileIndex(file))
 }
 
+fn source() -> Source {
+    let id = FileId { device: 1, inode: 2 };
+    Source { id, device: Device::default(), extent_bytes: 0, is_distant: false }
+}
+
 fn stat() -> FileStat {
     FileStat { device: 1, inode: 2, size: 3, mtime_ns: 4, ctime_ns: 5, links: 1 }
 }
@@ -16,7 +21,7 @@ fn a_file_is_opened_once_for_all_who_wait() {
     let mut files = OpenFiles::default();
     assert_eq!(files.use_file(key(0), 1, T0), Found::MustOpen);
     assert_eq!(files.use_file(key(0), 2, T0), Found::Waiting);
-    assert_eq!(files.opened(key(0), test_files(1)[0], stat(), T0), [1, 2]);
+    assert_eq!(files.opened(key(0), test_files(1)[0], (stat(), source()), T0), [1, 2]);
     assert_eq!(files.use_file(key(0), 3, T0), Found::Open(test_files(1)[0]));
 }
 
@@ -35,7 +40,7 @@ fn the_least_recently_used_file_that_nothing_pins_is_closed() {
     for (at, file) in handles.iter().enumerate() {
         let now = T0.after(Duration::from_secs(at as u64));
         files.use_file(key(at as u32), 0, now);
-        files.opened(key(at as u32), *file, stat(), now);
+        files.opened(key(at as u32), *file, (stat(), source()), now);
     }
     files.pin(handles[0]);
     let newest = handles[limits::OPEN_FILES_MAX];
@@ -48,7 +53,7 @@ fn the_least_recently_used_file_that_nothing_pins_is_closed() {
 fn a_file_that_nobody_watched_is_compared_before_it_is_used() {
     let mut files = OpenFiles::default();
     files.use_file(key(0), 0, T0);
-    files.opened(key(0), test_files(1)[0], stat(), T0);
+    files.opened(key(0), test_files(1)[0], (stat(), source()), T0);
     let later = T0.after(Duration::from_secs(60));
     let found = files.use_file(key(0), 0, later);
     assert_eq!(found, Found::Unwatched(test_files(1)[0], stat()));
@@ -61,7 +66,7 @@ fn a_process_short_of_descriptors_gives_back_files_that_nothing_pins() {
     let handles = test_files(3);
     for (at, file) in handles.iter().enumerate() {
         files.use_file(key(at as u32), 0, T0);
-        files.opened(key(at as u32), *file, stat(), T0);
+        files.opened(key(at as u32), *file, (stat(), source()), T0);
     }
     files.pin(handles[1]);
     assert_eq!(files.evict_idle(), [handles[0], handles[2]]);
@@ -72,7 +77,7 @@ fn a_process_short_of_descriptors_gives_back_files_that_nothing_pins() {
 fn only_files_in_use_are_looked_at_and_not_too_often() {
     let mut files = OpenFiles::default();
     files.use_file(key(0), 0, T0);
-    files.opened(key(0), test_files(1)[0], stat(), T0);
+    files.opened(key(0), test_files(1)[0], (stat(), source()), T0);
     let look = |files: &mut OpenFiles, ms: u64| {
         let mut due = Vec::new();
         files.due_for_a_look(T0.after(Duration::from_millis(ms)), &mut due);
@@ -101,7 +106,7 @@ fn a_torrents_files_are_forgotten_together() {
     for (at, file) in handles.iter().enumerate() {
         let torrent = TorrentId((at / 2) as u32);
         files.use_file((torrent, FileIndex(at as u32)), 0, T0);
-        files.opened((torrent, FileIndex(at as u32)), *file, stat(), T0);
+        files.opened((torrent, FileIndex(at as u32)), *file, (stat(), source()), T0);
     }
     let mut close = Vec::new();
     files.forget_torrent(TorrentId(0), &mut close);
