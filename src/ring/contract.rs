@@ -213,6 +213,7 @@ macro_rules! contract {
             a_poll_for_bytes_waits_for_them,
             a_ring_of_the_waker_ends_the_wait_once,
             a_peer_that_resets_is_seen_by_receive_and_send,
+            a_bell_ends_the_wait_of_another_kernel,
             a_detached_socket_goes_on_in_another_kernel_and_comes_back,
             what_was_received_before_a_detach_comes_first,
             a_peer_that_went_while_its_socket_was_detached_is_seen_by_the_next_kernel,

@@ -40,6 +40,8 @@ pub struct Counters {
     pub bytes_copied: u64,
     /// Bytes of files read into our memory (short runs, the copying verb).
     pub bytes_read: u64,
+    /// Rings of other kernels' bells.
+    pub rings: u64,
     /// Bytes received.
     pub bytes_received: u64,
 }

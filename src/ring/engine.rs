@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::address::RawAddress;
 use crate::native::KernelOptions;
 use crate::plan::StartError;
-use crate::{Counters, KernelError, RecvBuffer, Run, Waker};
+use crate::{Bell, Counters, KernelError, RecvBuffer, Run, Waker};
 
 /// A piece of work. The first four go on until they are cancelled or fail.
 #[derive(Clone, Copy)]
@@ -96,6 +96,12 @@ pub trait Engine: Sized {
 
     /// Ends another thread's wait in [`Engine::enter`].
     fn waker(&self) -> Waker;
+
+    /// The same for threads with an engine themselves: see [`Engine::ring`].
+    fn bell(&self) -> Bell;
+
+    /// Ends another engine's wait, at the latest with the next [`Engine::enter`].
+    fn ring(&mut self, bell: &Bell);
 
     /// Fills in what it counts: enters, and queues that were full.
     fn count(&self, counters: &mut Counters);

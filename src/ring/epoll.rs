@@ -22,7 +22,7 @@ use crate::engine::{Engine, Event, Known, Work};
 use crate::limits::{EPOLL_EVENTS, PAGE_BYTES};
 use crate::native::KernelOptions;
 use crate::plan::{StartError, explain_epoll};
-use crate::{BufferPool, Counters, KernelError, RecvBuffer, Run, Waker, files, sys};
+use crate::{Bell, BufferPool, Counters, KernelError, RecvBuffer, Run, Waker, files, sys};
 
 use calls::Epoll;
 use threads::{Call, Job, Pointer, Threads};
@@ -361,6 +361,14 @@ impl Engine for EpollEngine {
 
     fn waker(&self) -> Waker {
         Waker::of_eventfd(&self.wake_fd)
+    }
+
+    fn bell(&self) -> Bell {
+        Bell::of_waker(self.waker())
+    }
+
+    fn ring(&mut self, bell: &Bell) {
+        bell.waker.wake();
     }
 
     fn count(&self, counters: &mut Counters) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Batch, Completion, Counters, Detached, File, FileStat, Op, OpId, Residency, Run, Socket, Token,
-    Waker,
+    Batch, Bell, Completion, Counters, Detached, File, FileStat, Op, OpId, Residency, Run, Socket,
+    Token, Waker,
 };
 
 /// How long [`Kernel::enter`] may wait for a completion.
@@ -70,4 +70,12 @@ pub trait Kernel {
     /// A handle by which another thread ends the wait of `enter`: a completion
     /// [`Outcome::Woken`](crate::Outcome::Woken) with [`Token::WAKE`] follows.
     fn waker(&self) -> Waker;
+
+    /// What other kernels ring.
+    fn bell(&self) -> Bell;
+
+    /// As [`Waker::wake`] of the kernel that the bell is of, for a thread that has a kernel itself: at
+    /// the latest with its next `enter`, and without a system call where both have rings. Each ring is
+    /// a wake-up, so ring only those that wait.
+    fn ring(&mut self, bell: &Bell);
 }

@@ -45,4 +45,4 @@ pub use plan::{
     KernelChoice, KernelKind, KernelPlan, Probe, RingRung, StartError, VerbPlan, ZeroCopy,
     kernel_plan, verb_plan,
 };
-pub use waker::Waker;
+pub use waker::{Bell, Waker};

@@ -19,6 +19,10 @@ pub const CQ_ENTRIES: u32 = 65_536;
 /// not fit until the next enter.
 pub const CQ_ENTRIES_MIN: u32 = 4_096;
 
+/// Other kernels that a ring sends messages to: one for each core of a large machine. More are rung
+/// by eventfd.
+pub const BELLS_MAX: usize = 128;
+
 /// Provided receive buffers: a seeder's input is frames of 5 to 17 bytes that are parsed within a
 /// turn, so this many serve as many sockets that are readable at once.
 pub const RECEIVE_BUFFERS: u16 = 4_096;

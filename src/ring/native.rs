@@ -26,8 +26,8 @@ use crate::plan::{Host, Probe, StartError, VerbPlan, ZeroCopy, explain, verb_pla
 use crate::slab::Slab;
 use crate::uring::UringEngine;
 use crate::{
-    Batch, Completion, Counters, Detached, Failure, File, FileStat, Kernel, KernelError, Op, OpId,
-    Outcome, Residency, Run, Socket, Token, Verb, Wait, Waker, limits, sys,
+    Batch, Bell, Completion, Counters, Detached, Failure, File, FileStat, Kernel, KernelError, Op,
+    OpId, Outcome, Residency, Run, Socket, Token, Verb, Wait, Waker, limits, sys,
 };
 
 pub use any::AnyKernel;
@@ -334,6 +334,15 @@ impl<E: Engine> Kernel for NativeKernel<E> {
 
     fn waker(&self) -> Waker {
         self.engine.waker()
+    }
+
+    fn bell(&self) -> Bell {
+        self.engine.bell()
+    }
+
+    fn ring(&mut self, bell: &Bell) {
+        self.counters.rings += 1;
+        self.engine.ring(bell);
     }
 }
 

@@ -55,8 +55,8 @@ pub use state::Blocked;
 pub use world::{Remote, Watched, World};
 
 use crate::{
-    Batch, Completion, Counters, Detached, Failure, File, FileStat, Kernel, KernelError, Op, OpId,
-    Residency, Run, Socket, Token, Wait, Waker,
+    Batch, Bell, Completion, Counters, Detached, Failure, File, FileStat, Kernel, KernelError, Op,
+    OpId, Residency, Run, Socket, Token, Wait, Waker,
 };
 
 /// A simulated kernel. Get it from [`World::kernel`].
@@ -129,6 +129,14 @@ impl Kernel for SimKernel {
     fn counters(&self) -> Counters {
         let state = self.state.borrow();
         Counters { enters: state.disk.enters, ..state.counters }
+    }
+
+    fn bell(&self) -> Bell {
+        Bell::of_waker(self.waker())
+    }
+
+    fn ring(&mut self, bell: &Bell) {
+        bell.waker.wake();
     }
 
     fn waker(&self) -> Waker {

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -28,6 +28,12 @@ fn check(result: isize) -> Result<usize, Errno> {
 pub(crate) fn own(fd: i32) -> OwnedFd {
     // SAFETY: the kernel made this descriptor for us in the call that returned it; nobody else has it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// One more descriptor of the same thing, close-on-exec.
+pub(crate) fn duplicate(fd: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) as isize }).map(|fd| own(fd as i32))
 }
 
 /// send(2), never waiting, never a signal. Without the C library's wrapper, as [`splice`].

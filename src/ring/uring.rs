@@ -13,10 +13,11 @@ use io_uring::{cqueue, opcode, squeue, types};
 
 use crate::address::{ADDRESS_BYTES, RawAddress};
 use crate::engine::{Engine, Event, Known, Work};
+use crate::limits::BELLS_MAX;
 use crate::memory::Mapping;
 use crate::native::KernelOptions;
 use crate::plan::StartError;
-use crate::{Counters, KernelError, RecvBuffer, Run, Waker, files, sys};
+use crate::{Bell, Counters, KernelError, RecvBuffer, Run, Waker, files, sys};
 
 use provided::{GROUP, ProvidedBuffers};
 use ring::{Ring, errno_at_start};
@@ -27,6 +28,13 @@ pub(crate) use ring::try_set_up;
 const WAKE: u64 = u64::MAX;
 /// `user_data` of cancellations; their own results say nothing that the work's results do not.
 const CANCEL: u64 = u64::MAX - 1;
+
+/// `user_data` of another ring's message.
+const RUNG: u64 = u64::MAX - 2;
+/// `user_data` of messages of our own, less the place of the bell that they ring: they complete only
+/// when they fail. No name of work is as high: an index is never all ones.
+const MESSAGE: u64 = u64::MAX - 3;
+const MESSAGE_LAST: u64 = MESSAGE - (BELLS_MAX as u64 - 1);
 
 /// struct io_uring_recvmsg_out: what stands before name and payload of a datagram.
 const RECVMSG_OUT_BYTES: usize = 16;
@@ -39,6 +47,9 @@ pub struct UringEngine {
     wake_fd: Arc<OwnedFd>,
     /// What the waker's read writes. Never read.
     rings: ManuallyDrop<Mapping>,
+    /// Bells that were rung by message: their rings stay open, and one that takes no message is rung by
+    /// its waker.
+    bells: Vec<Bell>,
     /// The waker's read is in the ring.
     waker_waits: bool,
     shuts_down: bool,
@@ -59,6 +70,27 @@ impl UringEngine {
 }
 
 impl UringEngine {
+    /// The bell's place in the list, and its ring. `None`: it is rung by its waker.
+    fn place_of(&mut self, bell: &Bell) -> Option<(usize, RawFd)> {
+        let ring = bell.ring.as_ref()?;
+        let is_same = |of: &Bell| of.ring.as_ref().is_some_and(|of| Arc::ptr_eq(of, ring));
+        if let Some(place) = self.bells.iter().position(is_same) {
+            return Some((place, ring.as_raw_fd()));
+        }
+        if self.bells.len() == BELLS_MAX {
+            return None;
+        }
+        self.bells.push(bell.clone());
+        Some((self.bells.len() - 1, ring.as_raw_fd()))
+    }
+
+    /// The other ring's thread is gone (EOWNERDEAD), its queue is full (EOVERFLOW), or memory is short.
+    fn message_failed(&mut self, place: usize) {
+        if let Some(bell) = self.bells.get(place) {
+            bell.waker.wake();
+        }
+    }
+
     /// As [`Engine::enter`], but waits until so many events are there.
     pub(crate) fn enter_for(
         &mut self,
@@ -89,6 +121,7 @@ impl Engine for UringEngine {
             datagram_form: ManuallyDrop::new(datagram_form),
             wake_fd: Arc::new(wake_fd),
             rings: ManuallyDrop::new(rings),
+            bells: Vec::new(),
             waker_waits: true,
             shuts_down: false,
         };
@@ -158,6 +191,8 @@ impl Engine for UringEngine {
                     self.arm_waker();
                     return Some(Event::Woken);
                 }
+                RUNG => return Some(Event::Woken),
+                MESSAGE_LAST..=MESSAGE => self.message_failed((MESSAGE - name) as usize),
                 _ => {
                     let filled = result.max(0) as usize;
                     let buffer = cqueue::buffer_select(flags);
@@ -183,6 +218,18 @@ impl Engine for UringEngine {
 
     fn waker(&self) -> Waker {
         Waker::of_eventfd(&self.wake_fd)
+    }
+
+    fn bell(&self) -> Bell {
+        Bell { waker: self.waker(), ring: self.ring.descriptor() }
+    }
+
+    fn ring(&mut self, bell: &Bell) {
+        let Some((place, ring)) = self.place_of(bell) else { return bell.waker.wake() };
+        let entry = opcode::MsgRingData::new(types::Fd(ring), 0, RUNG, None).build();
+        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(MESSAGE - place as u64);
+        // SAFETY: a message points to nothing, and its ring stays open in the list of bells.
+        unsafe { self.ring.push(entry) };
     }
 
     fn count(&self, counters: &mut Counters) {

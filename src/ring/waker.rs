@@ -29,3 +29,18 @@ impl Waker {
         (self.0)()
     }
 }
+
+/// A kernel as other kernels ring it: see [`Kernel::ring`](crate::Kernel::ring).
+#[derive(Clone)]
+pub struct Bell {
+    pub(crate) waker: Waker,
+    /// Its ring, if it has one.
+    pub(crate) ring: Option<Arc<OwnedFd>>,
+}
+
+impl Bell {
+    /// A bell without a ring: whoever rings it calls the waker.
+    pub(crate) fn of_waker(waker: Waker) -> Bell {
+        Bell { waker, ring: None }
+    }
+}

@@ -1,4 +1,4 @@
-//! The clauses of a socket that goes from one kernel to another.
+//! The clauses of two kernels: one rings the other, and a socket goes from one to the other.
 
 use super::*;
 use crate::{Detached, Verb};
@@ -35,6 +35,20 @@ fn receive<M: Machine>(driver: &mut Driver<M>, bytes: usize, into: &mut Vec<u8>)
         let received = driver.next();
         let Outcome::Received { buffer } = received.outcome else { panic!("{received:?}") };
         into.extend_from_slice(&buffer);
+    }
+}
+
+pub(in super::super) fn a_bell_ends_the_wait_of_another_kernel<M: Machine>(driver: &mut Driver<M>) {
+    let bell = driver.kernel().bell();
+    for _ in 0..3 {
+        driver.machine.switch();
+        driver.kernel().ring(&bell);
+        driver.kernel().enter(Wait::No).unwrap();
+        assert!(driver.take().is_none(), "who rings hears nothing");
+        driver.machine.switch();
+        let woken = driver.next();
+        assert!(matches!(woken.outcome, Outcome::Woken), "{woken:?}");
+        assert_eq!(woken.token, Token::WAKE);
     }
 }
 

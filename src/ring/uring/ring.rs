@@ -2,16 +2,18 @@
 
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::register::Restriction;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
-use crate::KernelError;
 use crate::limits::{CQ_ENTRIES_MIN, IO_WORKERS};
 use crate::native::KernelOptions;
 use crate::plan::{Host, RingRung, StartError, explain};
+use crate::{KernelError, sys};
 
 /// An io_uring used by the one thread that made it.
 ///
@@ -23,6 +25,8 @@ pub(crate) struct Ring {
     cq: ManuallyDrop<CompletionQueue<'static>>,
     /// What the halves borrow from; freed after them.
     ring: *mut IoUring,
+    /// The same ring, for as long as others know it.
+    descriptor: Option<Arc<OwnedFd>>,
     /// Entries that found the queue full while the kernel would take none. Bounded by the ops.
     backlog: VecDeque<squeue::Entry>,
     pub(crate) enters: u64,
@@ -35,6 +39,7 @@ impl Ring {
     /// The ring with all flags of the plan, or with fewer on older kernels.
     pub(crate) fn new(options: &KernelOptions) -> Result<Ring, StartError> {
         let ring = build(options).map_err(|error| set_up_error(&error))?;
+        let descriptor = sys::duplicate(ring.as_raw_fd()).ok().map(Arc::new);
         let ring = Box::into_raw(Box::new(ring));
         // SAFETY: the pointer is from Box::into_raw, borrowed once, here, and freed in Drop after
         // the halves are gone.
@@ -44,6 +49,7 @@ impl Ring {
             sq: ManuallyDrop::new(sq),
             cq: ManuallyDrop::new(cq),
             ring,
+            descriptor,
             backlog: VecDeque::new(),
             enters: 0,
             submissions_full: 0,
@@ -54,6 +60,11 @@ impl Ring {
     /// For registrations before [`Ring::enable`].
     pub(crate) fn submitter(&self) -> &Submitter<'static> {
         &self.submitter
+    }
+
+    /// By which other rings send messages to this one. `None`: there was no descriptor left.
+    pub(crate) fn descriptor(&self) -> Option<Arc<OwnedFd>> {
+        self.descriptor.clone()
     }
 
     /// Bounds the system's threads, restricts the ring to the ops in use, and opens it.
@@ -70,6 +81,7 @@ impl Ring {
             opcode::AsyncCancel::CODE,
             opcode::OpenAt2::CODE,
             opcode::Read::CODE,
+            opcode::MsgRingData::CODE,
         ];
         let flags = squeue::Flags::BUFFER_SELECT | squeue::Flags::SKIP_SUCCESS;
         let mut restrictions: Vec<Restriction> =
@@ -282,8 +294,6 @@ pub(super) fn errno_at_start(errno: i32) -> StartError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
-
     use io_uring::types;
 
     use super::*;
