@@ -1,6 +1,6 @@
 //! Scheduling policies as plain functions and plain state: which peer sends next ([`fair`]), who
-//! is unchoked ([`choke`]), how fast somebody is or may be ([`rate`]), which torrent announces
-//! next and where ([`announce`]).
+//! is unchoked ([`choke`]), how fast somebody is or may be ([`rate`]), which worker gives connections
+//! to which ([`balance`]), which torrent announces next and where ([`announce`]).
 //!
 //! A policy sees values and returns values. It has no socket, no clock and no source of
 //! randomness: `now` and `random` are arguments, so that every decision can be replayed.
@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod announce;
+pub mod balance;
 pub mod choke;
 pub mod fair;
 pub mod rate;
@@ -36,6 +37,23 @@ pub mod limits {
     /// Bytes of credit or debt that a peer carries from one turn to its next: the largest
     /// request that is served (128 KiB), so that a peer with large requests can save up for one.
     pub const CARRY_BYTES_MAX: u32 = 128 * 1024;
+
+    /// Between two looks at how busy the workers are: four to a second.
+    pub const LOOK: Duration = Duration::from_millis(250);
+
+    /// Thousandths of a core by which two workers may differ: less is noise, and moving connections
+    /// for it would cost more than it gains.
+    pub const UNEVEN_PERMILLE: u32 = 150;
+
+    /// How long they must differ by more before connections move: a burst is over by then.
+    pub const UNEVEN_FOR: Duration = Duration::from_secs(1);
+
+    /// How long after a gift the next one is thought of: loads are of the last second, and peers need
+    /// a moment to use what they are given.
+    pub const SETTLE: Duration = Duration::from_millis(2_500);
+
+    /// Connections that move at a time.
+    pub const MOVES_AT_ONCE: usize = 128;
 
     /// How long a peer keeps a slot that others wait for. A little under a round, so that a
     /// round that comes early by scheduling noise still rotates.
