@@ -90,6 +90,21 @@ impl Crowd {
         true
     }
 
+    /// Fails unless so many more blocks come to all of them together `within` that time.
+    #[track_caller]
+    pub(crate) fn gets(self, blocks: u64, within: Duration) -> Crowd {
+        let had = self.blocks();
+        if self.has_more(blocks, within) {
+            return self;
+        }
+        let told = self.stop();
+        let count = |is: fn(&Told) -> bool| told.iter().filter(|told| is(told)).count();
+        let (closed, stuck) = (count(|told| told.closed), count(|told| told.stuck));
+        let came: u64 = told.iter().map(|told| told.blocks).sum();
+        let came = came - had;
+        panic!("{came} of {blocks} blocks in {within:?}; {closed} were closed, {stuck} are stuck");
+    }
+
     /// Ends them, each after what it has outstanding.
     pub(crate) fn stop(mut self) -> Vec<Told> {
         self.shared.stop.store(true, Ordering::Relaxed);
@@ -106,7 +121,7 @@ impl Crowd {
         let told = self.stop();
         for (number, told) in told.iter().enumerate() {
             let is_well = told.wrong.is_empty() && !told.closed && !told.stuck;
-            assert!(is_well && told.blocks >= blocks_each, "leecher {number}: {told:?}");
+            assert!(is_well && told.blocks >= blocks_each, "leecher {number}: {told:.3?}");
         }
         told
     }
@@ -183,7 +198,8 @@ fn converse(
     peer.send(&frame(INTERESTED, &[]))?;
     while peer.receive()?.kind != UNCHOKE {}
     loop {
-        let is_over = shared.stop.load(Ordering::Relaxed);
+        // One that came late gets its first block all the same.
+        let is_over = told.blocks > 0 && shared.stop.load(Ordering::Relaxed);
         while !is_over && asked.outstanding.len() < depth {
             let (piece, begin, length) = asked.next();
             peer.send_request(piece, begin, length)?;

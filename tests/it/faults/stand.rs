@@ -90,7 +90,7 @@ impl Stand {
         Some(self)
     }
 
-    fn torrent_file(&self, name: &str) -> PathBuf {
+    pub(crate) fn torrent_file(&self, name: &str) -> PathBuf {
         self.world.path("torrents").join(format!("{name}.torrent"))
     }
 
@@ -107,21 +107,30 @@ impl Stand {
         self.entry(name).mirror.as_ref().unwrap()
     }
 
-    /// Arguments that seed all of it on loopback, unverified: what stands on a disk stays there.
-    pub(crate) fn arguments(&self, more: &[&str]) -> Vec<OsString> {
+    /// Arguments that seed all of it on loopback.
+    fn arguments(&self, more: &[&str]) -> Vec<OsString> {
         let mut arguments = arguments!["seed", "--json", self.world.path("torrents")];
-        arguments.extend(arguments!["--data", self.world.data(), "--trust"]);
+        arguments.extend(arguments!["--data", self.world.data()]);
         arguments.extend(arguments!["--connections-per-address", "0"]);
         arguments.extend(on_loopback(&self.world));
         arguments.extend(more.iter().map(OsString::from));
         arguments
     }
 
+    /// Seeds all of it; when it is verified its pages are dropped from the page cache.
     #[track_caller]
     pub(crate) fn seed(&self, more: &[&str]) -> Seeder {
-        let mut command = Command::new(program());
+        self.seed_by(Command::new(program()), more)
+    }
+
+    /// The same with a command that becomes the program.
+    #[track_caller]
+    pub(crate) fn seed_by(&self, mut command: Command, more: &[&str]) -> Seeder {
         command.args(self.arguments(more));
-        Seeder::spawn(command).unwrap_or_else(|ended| panic!("the seeder did not start: {ended:?}"))
+        let seeder = Seeder::spawn(command);
+        let seeder = seeder.unwrap_or_else(|ended| panic!("the seeder did not start: {ended:?}"));
+        self.entries.iter().for_each(|entry| evict(&self.file(entry.name)));
+        seeder
     }
 
     /// A torrent, as leechers of this seeder know it.
