@@ -2,7 +2,6 @@
 //! with a few threads. An engine knows descriptors and memory, not ops: each piece of work has a
 //! name, and its events carry it.
 
-use std::ffi::CStr;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use crate::address::RawAddress;
 use crate::native::KernelOptions;
 use crate::plan::StartError;
+use crate::threads::{Call, Done, Lane};
 use crate::{Bell, Counters, KernelError, RecvBuffer, Run, Waker};
 
 /// A piece of work. The first four go on until they are cancelled or fail.
@@ -26,10 +26,8 @@ pub enum Work<'a> {
     Poll(RawFd, u32),
     /// Once: the connection stands.
     Connect(RawFd, &'a RawAddress),
-    /// Once: openat2(2) below the directory; the result is a descriptor.
-    Open(RawFd, &'a CStr, &'a libc::open_how),
     /// Once: read(2) of `length` bytes at `offset`, which may wait for a disk.
-    Read { file: &'a Arc<OwnedFd>, into: *mut u8, length: u32, offset: u64 },
+    Read { file: &'a Arc<OwnedFd>, lane: Lane, into: *mut u8, length: u32, offset: u64 },
 }
 
 /// What happened to a piece of work.
@@ -38,6 +36,8 @@ pub enum Event {
     Woken,
     /// Something of the work `name`: as system calls tell it, an errno is negative.
     Of { name: u64, result: i32, buffer: Option<RecvBuffer>, more: bool },
+    /// The only event of a call made aside, of a read apart.
+    Done { name: u64, done: Done },
 }
 
 /// What is known of a run that is asked for.
@@ -61,15 +61,15 @@ pub trait Engine: Sized {
     /// written. Its descriptor stays open until then, or until [`Engine::release`].
     unsafe fn start(&mut self, name: u64, work: Work<'_>);
 
-    /// Calls readahead(2) for a run, which may wait when its device has no tag left. `None`: on a
-    /// thread of the engine's, and an event follows.
-    fn read_ahead(
-        &mut self,
-        name: u64,
-        file: &Arc<OwnedFd>,
-        run: Run,
-        known: Known,
-    ) -> Option<Result<(), i32>>;
+    /// Makes a call on a thread, where it may wait for as long as it takes.
+    ///
+    /// # Safety
+    /// As for [`Engine::start`].
+    unsafe fn aside(&mut self, name: u64, call: Call, lane: Lane);
+
+    /// Whether readahead(2) of a run is the caller's own to make. It may wait when the device has no
+    /// tag left.
+    fn asks_here(&mut self, file: BorrowedFd<'_>, run: Run, known: Known) -> bool;
 
     /// Asks for the end of a piece of work (on the socket `of`, if it is on one). Its last event
     /// says ECANCELED unless it was quicker.

@@ -7,7 +7,6 @@
 //! dropped the buffer of the one before.
 
 mod calls;
-mod threads;
 mod watch;
 
 use std::collections::VecDeque;
@@ -22,10 +21,10 @@ use crate::engine::{Engine, Event, Known, Work};
 use crate::limits::{EPOLL_EVENTS, PAGE_BYTES};
 use crate::native::KernelOptions;
 use crate::plan::{StartError, explain_epoll};
-use crate::{Bell, BufferPool, Counters, KernelError, RecvBuffer, Run, Waker, files, sys};
+use crate::threads::{Call, Lane, Pointer, Threads};
+use crate::{Bell, BufferPool, Counters, KernelError, RecvBuffer, Run, Waker, sys};
 
 use calls::Epoll;
-use threads::{Call, Job, Pointer, Threads};
 use watch::{Found, Kind, READABLE, WRITABLE, Watched};
 
 /// What epoll is told of a socket, once: every edge.
@@ -117,7 +116,7 @@ impl EpollEngine {
     unsafe fn start_read(
         &mut self,
         name: u64,
-        file: &Arc<OwnedFd>,
+        (file, lane): (&Arc<OwnedFd>, Lane),
         into: *mut u8,
         length: u32,
         offset: u64,
@@ -130,8 +129,9 @@ impl EpollEngine {
                 result => return self.end(name, result.map_or_else(|errno| -errno, |n| n as i32)),
             }
         }
-        let (file, into) = (Arc::clone(file), Pointer(into.cast_const()));
-        self.threads.push(Job { name, call: Call::Read { file, into, length, offset } });
+        let call = Call::Read { file: Arc::clone(file), into: Pointer(into), length, offset };
+        // SAFETY: by this function's own contract.
+        unsafe { self.threads.push(name, call, lane) };
     }
 
     /// Looks at a descriptor that stood in line. Polls that are over go to `done`; of the rest it does
@@ -256,31 +256,21 @@ impl Engine for EpollEngine {
             Work::ReceiveDatagram(fd) => self.arm(fd, Kind::ReceiveDatagram, name),
             Work::Poll(fd, events) => self.start_poll(fd, name, events),
             Work::Connect(fd, to) => self.start_connect(fd, name, to),
-            Work::Open(root, path, how) => {
-                let (path, how) = (Pointer(path.as_ptr()), Pointer(how));
-                self.threads.push(Job { name, call: Call::Open { root, path, how } });
-            }
-            Work::Read { file, into, length, offset } => {
+            Work::Read { file, lane, into, length, offset } => {
                 // SAFETY: by this function's own contract.
-                unsafe { self.start_read(name, file, into, length, offset) }
+                unsafe { self.start_read(name, (file, lane), into, length, offset) }
             }
         }
     }
 
-    fn read_ahead(
-        &mut self,
-        name: u64,
-        file: &Arc<OwnedFd>,
-        run: Run,
-        known: Known,
-    ) -> Option<Result<(), i32>> {
-        if known == Known::Nothing && calls::seems_cached(file.as_fd(), run) {
-            // What is there needs no disk; should a page between be missing, it is asked for.
-            return Some(files::read_ahead(file.as_fd(), run.offset, run.length));
-        }
-        let (file, offset, length) = (Arc::clone(file), run.offset, run.length);
-        self.threads.push(Job { name, call: Call::ReadAhead { file, offset, length } });
-        None
+    unsafe fn aside(&mut self, name: u64, call: Call, lane: Lane) {
+        // SAFETY: by this function's own contract.
+        unsafe { self.threads.push(name, call, lane) };
+    }
+
+    fn asks_here(&mut self, file: BorrowedFd<'_>, run: Run, known: Known) -> bool {
+        // What is there needs no disk; should a page between be missing, it is asked for.
+        known == Known::Nothing && calls::seems_cached(file, run)
     }
 
     fn cancel(&mut self, name: u64, of: Option<RawFd>) {
@@ -395,15 +385,13 @@ pub(crate) fn try_open() -> Result<(), i32> {
     let root = sys::open_directory(std::path::Path::new("/"))?;
     let how = sys::open_how(libc::O_PATH | libc::O_CLOEXEC, libc::RESOLVE_BENEATH);
     // SAFETY: path and structure live for the call.
-    let opened = unsafe { calls::open(root.as_raw_fd(), c".".as_ptr(), &how) }?;
+    let opened = unsafe { sys::open_at(root.as_raw_fd(), c".".as_ptr(), &how) }?;
     drop(sys::own(opened));
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{File, system};
 
@@ -417,24 +405,10 @@ mod tests {
         let name = File { index: 0, generation: 1 };
         let run = Run { file: name, offset: 5, length: length as u32 - 5 };
         let mut engine = EpollEngine::new(&KernelOptions::default()).unwrap();
-        assert_eq!(engine.read_ahead(1, &opened, run, Known::Nothing), Some(Ok(())));
+        assert!(engine.asks_here(opened.as_fd(), run, Known::Nothing));
         // What is known to be missing is not looked for.
-        assert_eq!(engine.read_ahead(2, &opened, run, Known::Missing), None);
+        assert!(!engine.asks_here(opened.as_fd(), run, Known::Missing));
         system::drop_from_page_cache(file.path()).unwrap();
-        assert_eq!(engine.read_ahead(3, &opened, run, Known::Nothing), None);
-        let mut done = Vec::new();
-        for _ in 0..100 {
-            engine.enter(Some(Duration::from_millis(100))).unwrap();
-            while let Some(Event::Of { name, result, more: false, .. }) = engine.next() {
-                done.push((name, result));
-            }
-            if done.len() == 2 {
-                break;
-            }
-        }
-        done.sort_unstable();
-        assert_eq!(done, [(2, 0), (3, 0)]);
-        let (cached, pages) = system::cached_pages(file.path()).unwrap();
-        assert_eq!(cached, pages);
+        assert!(!engine.asks_here(opened.as_fd(), run, Known::Nothing));
     }
 }

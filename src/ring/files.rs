@@ -7,37 +7,21 @@ use std::sync::Arc;
 use crate::engine::Known;
 use crate::limits::{PAGE_BYTES, READ_AHEAD_STEP_BYTES};
 use crate::sys::{self, Errno};
-use crate::{Failure, FileStat, Mount, Residency, Run};
-
-/// statfs(2) of overlayfs, whose files have their pages elsewhere: cachestat says 0.
-const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
-/// The same of filesystems that another machine or program answers for: NFS, SMB (three versions),
-/// Ceph, 9P, AFS (two clients), Coda, OCFS2, Lustre, FUSE (and virtiofs).
-const DISTANT_MAGICS: [i64; 12] = [
-    0x6969,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x517b,
-    0x00c3_6400,
-    0x0102_1997,
-    0x5346_414f,
-    0x6b41_4653,
-    0x7375_7245,
-    0x7461_636f,
-    0x0bd0_0bd0,
-    0x6573_5546,
-];
+use crate::threads::Lane;
+use crate::{Failure, FileStat, Mount, Residency, Run, mount};
 
 /// A regular file, open for reading.
-pub(crate) struct OpenFile {
+pub struct OpenFile {
     fd: Arc<OwnedFd>,
+    lane: Lane,
     /// The system will not say what is resident (asked once, remembered).
     residency_unknown: Cell<bool>,
     refuses_splice: Cell<bool>,
 }
 
 impl OpenFile {
-    /// Takes a file that was just opened: it must be a regular one. Only our plan reads ahead.
+    /// Takes a file that was just opened: it must be a regular one. Only our plan reads ahead. It asks
+    /// all that is to be known of it, and may wait for the answers.
     pub(crate) fn adopt(fd: OwnedFd) -> Result<(OpenFile, FileStat, Mount), Failure> {
         let (stat, kind) = sys::stat(fd.as_fd()).map_err(Failure::Os)?;
         if kind != libc::S_IFREG {
@@ -48,14 +32,18 @@ impl OpenFile {
         // Advice: a filesystem that does not take it reads ahead by its own plan.
         let _ = sys::advise(fd.as_fd(), libc::POSIX_FADV_RANDOM);
         let magic = sys::filesystem(fd.as_fd()).unwrap_or(0);
-        let overlay = magic == OVERLAYFS_MAGIC;
-        let is_distant = overlay || DISTANT_MAGICS.contains(&magic);
+        let mount = mount::of(fd.as_fd(), &stat, magic);
+        let owner = sys::owner(fd.as_fd()).map_err(Failure::Os)?;
+        // Who is asked whether we may know might be far away.
+        let unknown =
+            magic == mount::OVERLAYFS_MAGIC || mount.is_distant && !mount::may_ask_residency(owner);
         let file = OpenFile {
             fd: Arc::new(fd),
-            residency_unknown: Cell::new(overlay),
+            lane: Lane { device: stat.device, is_distant: mount.is_distant },
+            residency_unknown: Cell::new(unknown),
             refuses_splice: Cell::new(false),
         };
-        Ok((file, stat, Mount { is_distant, ..Mount::default() }))
+        Ok((file, stat, mount))
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -65,6 +53,11 @@ impl OpenFile {
     /// For work that may outlast the file's place in the table.
     pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.fd)
+    }
+
+    /// Whose queue work on it stands in.
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
     }
 
     /// What its residency says of a run that is asked for.

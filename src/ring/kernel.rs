@@ -58,7 +58,8 @@ pub trait Kernel {
     /// Whether every page of `run` is in the page cache (`cachestat`); never waits for a disk.
     fn residency(&mut self, run: Run) -> Residency;
 
-    /// What the file is like now (`fstat`); [`Op::Open`] gave it once before.
+    /// What the file is like now (`fstat`); [`Op::Open`] gave it once before. Of a file whose
+    /// [`Mount`](crate::Mount) is distant it may wait: [`Op::Stat`].
     fn stat(&mut self, file: File) -> Result<FileStat, crate::Failure>;
 
     /// Bytes handed to the socket and not yet acknowledged by the peer (`SIOCOUTQ`).

@@ -18,6 +18,7 @@ mod gather;
 mod kernel;
 pub mod limits;
 mod memory;
+mod mount;
 mod native;
 mod op;
 mod pipe;
@@ -29,6 +30,7 @@ pub mod sim;
 mod slab;
 mod sys;
 pub mod system;
+mod threads;
 mod uring;
 mod waker;
 

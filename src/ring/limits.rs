@@ -53,6 +53,10 @@ pub const SCRATCH_COUNT: usize = 8;
 /// Bytes of a scratch buffer: a batch of 32 blocks of 16 KiB with headers and some control frames.
 pub const SCRATCH_BYTES: usize = 544 << 10;
 
+/// One in so many scratch buffers may be held by batches of distant mounts: the others are for those
+/// who need not wait for a server.
+pub const SCRATCH_DISTANT_SHARE: usize = 2;
+
 /// Reads in flight for one batch of the copying verb: one byte of the completion's number names it.
 pub const READS_A_BATCH: usize = 255;
 
@@ -67,17 +71,29 @@ pub const DISCARD_STEP_BYTES: u32 = 256 << 10;
 pub const BATCHES_KEPT: usize = 256;
 
 /// Threads the system may use behind the ring for work that cannot be done otherwise
-/// (bounded, unbounded): opens, and reads of filesystems that cannot wait without a thread.
+/// (bounded, unbounded): reads of filesystems of this machine that cannot wait without a thread.
 pub const IO_WORKERS: [u32; 2] = [8, 2];
 
 /// Edges taken by one epoll_wait: a busy worker looks again each turn, and a turn answers 256.
 pub const EPOLL_EVENTS: usize = 512;
 
-/// Threads of one kernel without io_uring for calls that wait for a disk. They keep its device busy:
-/// readahead has asked for the pages before anybody waits for them.
-pub const IO_THREADS: usize = 16;
+/// Threads of one kernel for calls that may wait for long: those of one device of this machine, and as
+/// many for all distant mounts together.
+pub const IO_THREADS: usize = 32;
 
-/// Of these, at most so many read: the others open files and ask for pages, however long reads take.
+/// Of these, for one device of this machine. They keep it busy: readahead has asked for the pages
+/// before anybody waits for them.
+pub const IO_THREADS_A_DEVICE: usize = 16;
+
+/// Of these, for one distant mount: as many reads as FUSE asks of its server at once, nearly. Two that
+/// hang leave none to other distant mounts, and all to the devices of this machine.
+pub const DISTANT_THREADS: usize = 8;
+
+/// Of these, at most so many wait for pages.
+pub const DISTANT_THREADS_THAT_WAIT: usize = 5;
+
+/// Of a device's threads, at most so many wait for pages: the others open files and ask for pages,
+/// however long that takes.
 pub const IO_THREADS_THAT_WAIT: usize = 14;
 
 /// How long such a thread stays without work.

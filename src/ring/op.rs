@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use crate::{Batch, RecvBuffer};
+use crate::threads::Lane;
+use crate::{Batch, RecvBuffer, mount, sys};
 
 /// The caller's own number for an op; comes back in each of its completions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -90,13 +92,15 @@ impl Run {
 #[derive(Debug)]
 pub struct Directory {
     pub(crate) path: PathBuf,
-    pub(crate) fd: OnceLock<std::os::fd::OwnedFd>,
+    fd: OnceLock<std::os::fd::OwnedFd>,
+    /// Known once it was opened.
+    lane: OnceLock<Lane>,
 }
 
 impl Directory {
     /// Names a directory; it is opened when the first file below it is.
     pub fn new(path: PathBuf) -> Arc<Directory> {
-        Arc::new(Directory { path, fd: OnceLock::new() })
+        Arc::new(Directory { path, fd: OnceLock::new(), lane: OnceLock::new() })
     }
 
     /// As it was named.
@@ -104,13 +108,21 @@ impl Directory {
         &self.path
     }
 
-    /// Its descriptor, opened at the first use.
+    /// Whose queue opens below it stand in.
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane.get().copied().unwrap_or(Lane::UNKNOWN)
+    }
+
+    /// Its descriptor, opened at the first use. That may wait.
     pub(crate) fn descriptor(&self) -> Result<std::os::fd::BorrowedFd<'_>, i32> {
         use std::os::fd::AsFd;
         if let Some(fd) = self.fd.get() {
             return Ok(fd.as_fd());
         }
-        let fd = crate::sys::open_directory(&self.path)?;
+        let fd = sys::open_directory(&self.path)?;
+        let (stat, _) = sys::stat(fd.as_fd())?;
+        let is_distant = mount::is_distant(sys::filesystem(fd.as_fd()).unwrap_or(0));
+        self.lane.get_or_init(|| Lane { device: stat.device, is_distant });
         // Two threads may have opened it at once: the first stays.
         Ok(self.fd.get_or_init(|| fd).as_fd())
     }
@@ -160,8 +172,12 @@ pub enum Op {
     Open { root: Arc<Directory>, path: Arc<Path> },
     /// -> `Done`. Pages in flight stay referenced by the kernel.
     CloseFile { file: File },
-    /// Asks for the run's pages (readahead in steps of at most 128 KiB); does not wait for them. -> `Done`.
-    ReadAhead { run: Run },
+    /// What the file is like now (fstat), where that may wait for a server. -> `Looked`.
+    Stat { file: File },
+    /// Asks for the run's pages (readahead in steps of at most 128 KiB); does not wait for them.
+    /// -> `Asked`. `aside`: on a thread, since the device makes its callers wait; done so in any case of
+    /// a file whose [`Mount`] is distant.
+    ReadAhead { run: Run, aside: bool },
     /// Reads one byte at `offset`, waiting for its page. -> `Read { bytes }` (0: at or past the end).
     ReadByte { file: File, offset: u64 },
     /// Reads the whole run and drops it: the verdict on a run that will not become resident.
@@ -204,6 +220,13 @@ pub enum Outcome {
         file: File,
         stat: FileStat,
         mount: Mount,
+    },
+    Looked {
+        stat: FileStat,
+    },
+    /// Asking took so long: of the caller's time, unless it was done aside.
+    Asked {
+        took: Duration,
     },
     Read {
         bytes: u32,

@@ -118,6 +118,9 @@ impl Kernel for SimKernel {
             state.violated(format!("stat of {file:?}, which is closed"));
             return Err(Failure::Os(libc::EBADF));
         };
+        if state.disk.inode(inode).distant {
+            state.violated(format!("stat of {file:?}, for which another machine answers"));
+        }
         state.meet_changes(inode);
         Ok(state.disk.stat_of(inode))
     }

@@ -278,6 +278,52 @@ pub(crate) fn pread(
     check(unsafe { libc::preadv2(file.as_raw_fd(), &iov, 1, offset as i64, flags) })
 }
 
+/// pread(2) into memory that others know by its address: waits.
+///
+/// # Safety
+/// `length` bytes at `into` may be written.
+pub(crate) unsafe fn pread_at(
+    file: BorrowedFd<'_>,
+    into: *mut u8,
+    length: u32,
+    offset: u64,
+) -> Result<usize, Errno> {
+    // SAFETY: the caller vouches for the memory.
+    check(unsafe { libc::pread(file.as_raw_fd(), into.cast(), length as usize, offset as i64) })
+}
+
+/// openat2(2): waits. The descriptor's number.
+///
+/// # Safety
+/// `path` is a string that ends with a NUL.
+pub(crate) unsafe fn open_at(
+    root: i32,
+    path: *const libc::c_char,
+    how: &libc::open_how,
+) -> Result<i32, Errno> {
+    let (how, bytes): (*const libc::open_how, _) = (how, size_of::<libc::open_how>());
+    // SAFETY: the caller vouches for the path; the structure is readable for its size.
+    check(unsafe { libc::syscall(libc::SYS_openat2, root, path, how, bytes) as isize })
+        .map(|fd| fd as i32)
+}
+
+/// What a call gave, and how long it took.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a call that makes its caller wait is told by its time"
+)]
+pub(crate) fn timed<T>(call: impl FnOnce() -> T) -> (T, std::time::Duration) {
+    let begun = std::time::Instant::now();
+    let result = call();
+    (result, begun.elapsed())
+}
+
+/// geteuid(2).
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: no memory is passed.
+    unsafe { libc::geteuid() }
+}
+
 /// Whether a read may wait for the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
@@ -327,12 +373,23 @@ pub(crate) fn advise(file: BorrowedFd<'_>, advice: i32) -> Result<(), Errno> {
     }
 }
 
-/// fstat(2): what tells that a file changed, and its type bits.
-pub(crate) fn stat(file: BorrowedFd<'_>) -> Result<(FileStat, u32), Errno> {
+/// fstat(2), as the system gives it.
+fn raw_stat(file: BorrowedFd<'_>) -> Result<libc::stat, Errno> {
     // SAFETY: all-zero is a valid stat.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: `stat` is writable for the call.
     check(unsafe { libc::fstat(file.as_raw_fd(), &mut stat) as isize })?;
+    Ok(stat)
+}
+
+/// fstat(2): whose file it is.
+pub(crate) fn owner(file: BorrowedFd<'_>) -> Result<u32, Errno> {
+    raw_stat(file).map(|stat| stat.st_uid)
+}
+
+/// fstat(2): what tells that a file changed, and its type bits.
+pub(crate) fn stat(file: BorrowedFd<'_>) -> Result<(FileStat, u32), Errno> {
+    let stat = raw_stat(file)?;
     let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
     let known = FileStat {
         device: stat.st_dev,

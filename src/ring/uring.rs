@@ -3,9 +3,10 @@
 mod provided;
 mod ring;
 
+use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::limits::BELLS_MAX;
 use crate::memory::Mapping;
 use crate::native::KernelOptions;
 use crate::plan::StartError;
-use crate::{Bell, Counters, KernelError, RecvBuffer, Run, Waker, files, sys};
+use crate::threads::{Call, Lane, Threads};
+use crate::{Bell, Counters, KernelError, RecvBuffer, Run, Waker, sys};
 
 use provided::{GROUP, ProvidedBuffers};
 use ring::{Ring, errno_at_start};
@@ -31,9 +33,11 @@ const CANCEL: u64 = u64::MAX - 1;
 
 /// `user_data` of another ring's message.
 const RUNG: u64 = u64::MAX - 2;
+/// `user_data` of the read that the threads end.
+const THREADS: u64 = u64::MAX - 3;
 /// `user_data` of messages of our own, less the place of the bell that they ring: they complete only
 /// when they fail. No name of work is as high: an index is never all ones.
-const MESSAGE: u64 = u64::MAX - 3;
+const MESSAGE: u64 = u64::MAX - 4;
 const MESSAGE_LAST: u64 = MESSAGE - (BELLS_MAX as u64 - 1);
 
 /// struct io_uring_recvmsg_out: what stands before name and payload of a datagram.
@@ -45,13 +49,18 @@ pub struct UringEngine {
     provided: ManuallyDrop<ProvidedBuffers>,
     datagram_form: ManuallyDrop<Box<libc::msghdr>>,
     wake_fd: Arc<OwnedFd>,
-    /// What the waker's read writes. Never read.
+    /// What these reads write. Never read.
     rings: ManuallyDrop<Mapping>,
     /// Bells that were rung by message: their rings stay open, and one that takes no message is rung by
     /// its waker.
     bells: Vec<Bell>,
     /// The waker's read is in the ring.
     waker_waits: bool,
+    /// The same of the threads', once there was work for one.
+    threads_wait: bool,
+    threads: Threads,
+    /// Told by the threads, or by us.
+    done: VecDeque<Event>,
     shuts_down: bool,
 }
 
@@ -61,10 +70,23 @@ impl UringEngine {
             self.waker_waits = false;
             return;
         }
-        let fd = types::Fd(self.wake_fd.as_raw_fd());
-        let entry = opcode::Read::new(fd, self.rings.as_ptr(), size_of::<u64>() as u32);
-        let entry = entry.build().user_data(WAKE);
-        // SAFETY: the mapping lives until the read has ended, or is leaked.
+        self.read_event(self.wake_fd.as_raw_fd(), WAKE);
+    }
+
+    fn arm_threads(&mut self) {
+        if self.shuts_down {
+            self.threads_wait = false;
+            return;
+        }
+        self.read_event(self.threads.bell().as_raw_fd(), THREADS);
+    }
+
+    /// Ends when somebody writes to the eventfd.
+    fn read_event(&mut self, fd: RawFd, user_data: u64) {
+        let (fd, length) = (types::Fd(fd), size_of::<u64>());
+        let into = self.rings.as_ptr().wrapping_add(if user_data == THREADS { length } else { 0 });
+        let entry = opcode::Read::new(fd, into, length as u32).build().user_data(user_data);
+        // SAFETY: the mapping has room for both, and lives until the read has ended, or is leaked.
         unsafe { self.ring.push(entry) };
     }
 }
@@ -114,7 +136,8 @@ impl Engine for UringEngine {
         let mut datagram_form: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         datagram_form.msg_namelen = ADDRESS_BYTES as libc::socklen_t;
         let wake_fd = sys::eventfd().map_err(errno_at_start)?;
-        let rings = Mapping::new(size_of::<u64>()).map_err(errno_at_start)?;
+        let rings = Mapping::new(2 * size_of::<u64>()).map_err(errno_at_start)?;
+        let threads = Threads::new().map_err(errno_at_start)?;
         let mut engine = UringEngine {
             ring,
             provided: ManuallyDrop::new(provided),
@@ -123,6 +146,9 @@ impl Engine for UringEngine {
             rings: ManuallyDrop::new(rings),
             bells: Vec::new(),
             waker_waits: true,
+            threads_wait: false,
+            threads,
+            done: VecDeque::new(),
             shuts_down: false,
         };
         engine.arm_waker();
@@ -144,12 +170,7 @@ impl Engine for UringEngine {
             Work::Connect(fd, to) => {
                 opcode::Connect::new(types::Fd(fd), to.as_ptr(), to.len()).build()
             }
-            Work::Open(root, path, how) => {
-                // The crate's name for the same structure of the system.
-                let how: *const libc::open_how = how;
-                opcode::OpenAt2::new(types::Fd(root), path.as_ptr(), how.cast()).build()
-            }
-            Work::Read { file, into, length, offset } => {
+            Work::Read { file, into, length, offset, .. } => {
                 opcode::Read::new(types::Fd(file.as_raw_fd()), into, length).offset(offset).build()
             }
         };
@@ -157,17 +178,25 @@ impl Engine for UringEngine {
         unsafe { self.ring.push(entry.user_data(name)) };
     }
 
-    fn read_ahead(
-        &mut self,
-        _: u64,
-        file: &Arc<OwnedFd>,
-        run: Run,
-        _: Known,
-    ) -> Option<Result<(), i32>> {
-        Some(files::read_ahead(file.as_fd(), run.offset, run.length))
+    unsafe fn aside(&mut self, name: u64, call: Call, lane: Lane) {
+        if !std::mem::replace(&mut self.threads_wait, true) {
+            self.arm_threads();
+        }
+        // SAFETY: by this function's own contract.
+        unsafe { self.threads.push(name, call, lane) };
     }
 
-    fn cancel(&mut self, name: u64, _: Option<RawFd>) {
+    fn asks_here(&mut self, _: BorrowedFd<'_>, _: Run, _: Known) -> bool {
+        true
+    }
+
+    fn cancel(&mut self, name: u64, of: Option<RawFd>) {
+        // What is on no socket may wait for a thread.
+        if of.is_none() && self.threads.cancel(name) {
+            let result = -libc::ECANCELED;
+            self.done.push_back(Event::Of { name, result, buffer: None, more: false });
+            return;
+        }
         // SAFETY: a cancellation names work by number and points to nothing.
         unsafe { self.ring.push(cancel_entry(name)) };
     }
@@ -177,12 +206,21 @@ impl Engine for UringEngine {
     fn release(&mut self, _: BorrowedFd<'_>) {}
 
     fn enter(&mut self, wait: Option<Duration>) -> Result<(), KernelError> {
-        self.ring.enter(wait)
+        let wait = wait.filter(|_| self.done.is_empty());
+        self.ring.enter(wait)?;
+        if self.shuts_down {
+            // Nobody listens for the bell any longer.
+            self.threads.take_done(&mut self.done);
+        }
+        Ok(())
     }
 
     #[inline]
     fn next(&mut self) -> Option<Event> {
         loop {
+            if let Some(event) = self.done.pop_front() {
+                return Some(event);
+            }
             let entry = self.ring.next()?;
             let (name, result, flags) = (entry.user_data(), entry.result(), entry.flags());
             match name {
@@ -192,6 +230,10 @@ impl Engine for UringEngine {
                     return Some(Event::Woken);
                 }
                 RUNG => return Some(Event::Woken),
+                THREADS => {
+                    self.threads.take_done(&mut self.done);
+                    self.arm_threads();
+                }
                 MESSAGE_LAST..=MESSAGE => self.message_failed((MESSAGE - name) as usize),
                 _ => {
                     let filled = result.max(0) as usize;
@@ -240,11 +282,14 @@ impl Engine for UringEngine {
 
     fn shut_down(&mut self) {
         self.shuts_down = true;
-        self.cancel(WAKE, None);
+        for user_data in [WAKE, THREADS] {
+            // SAFETY: a cancellation names work by number and points to nothing.
+            unsafe { self.ring.push(cancel_entry(user_data)) };
+        }
     }
 
     fn is_quiet(&self) -> bool {
-        !self.waker_waits
+        !self.waker_waits && !self.threads_wait
     }
 
     fn abandon(mut self) {
@@ -257,7 +302,7 @@ impl Drop for UringEngine {
     fn drop(&mut self) {
         // Closing the ring does not wait for its work (the kernel does that later, on its own): what
         // it may write is left to it.
-        if self.waker_waits {
+        if self.waker_waits || self.threads_wait {
             return;
         }
         // SAFETY: each is dropped once, here, and not used afterwards.

@@ -299,6 +299,13 @@ impl Fetches {
         }
     }
 
+    /// What a fetch reads from.
+    pub fn device_of(&self, id: FetchId) -> Option<Device> {
+        let slot = self.slots.get(id.index as usize)?;
+        let fetch = slot.fetch.as_ref().filter(|_| slot.generation == id.generation)?;
+        Some(fetch.source.device)
+    }
+
     /// A step of a fetch ended: pushes what follows, or returns the end of the whole fetch.
     pub fn completed(
         &mut self,

@@ -45,6 +45,8 @@ pub struct Source {
     pub extent_bytes: u64,
     /// Any call on it may wait for another program or machine.
     pub is_distant: bool,
+    /// The page cache keeps what is read of it, as far as is known.
+    pub is_kept: bool,
 }
 
 /// Where a file stands.
@@ -56,12 +58,15 @@ enum State {
 }
 
 /// An open file and what it was like when it was opened.
-#[derive(Clone, Copy, Debug)]
-pub struct OpenFile {
-    pub file: File,
-    pub stat: FileStat,
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    stat: FileStat,
     last_used: Instant,
     last_looked: Instant,
+    /// Of a distant mount: the kernel was asked what it is like now; the connections that wait to know.
+    looking: Option<Vec<u64>>,
+    is_distant: bool,
     /// Batches that wait and fetches under way: a pinned file is not closed.
     pins: u32,
 }
@@ -72,7 +77,10 @@ pub enum Found {
     Open(File),
     /// Open, but nobody looked at it for a while: to be compared with this before it is used.
     Unwatched(File, FileStat),
-    /// On its way; the waiter is noted.
+    /// The same of a distant mount: the caller must ask the kernel now ([`OpenFiles::looked`] ends it);
+    /// the waiter is noted.
+    MustLook(File),
+    /// On its way, or being looked at; the waiter is noted.
     Waiting,
     /// The caller must open it now; the waiter is noted.
     MustOpen,
@@ -81,7 +89,9 @@ pub enum Found {
 /// When an open file that nothing pins was last used.
 fn unpinned(state: &State) -> Option<(Instant, File)> {
     match state {
-        State::Open(open) if open.pins == 0 => Some((open.last_used, open.file)),
+        State::Open(open) if open.pins == 0 && open.looking.is_none() => {
+            Some((open.last_used, open.file))
+        }
         _ => None,
     }
 }
@@ -130,6 +140,8 @@ pub struct OpenFiles {
     /// Never iterated where order matters.
     states: HashMap<FileKey, State>,
     by_handle: HashMap<File, (FileKey, Source)>,
+    /// A file of a distant mount was opened.
+    has_distant: bool,
 }
 
 impl OpenFiles {
@@ -148,6 +160,14 @@ impl OpenFiles {
                 open.last_used = now;
                 if now.since(open.last_looked) < UNWATCHED {
                     return Found::Open(open.file);
+                }
+                if open.is_distant {
+                    let is_asked = open.looking.is_some();
+                    let waiters = open.looking.get_or_insert_default();
+                    if !waiters.contains(&waiter) {
+                        waiters.push(waiter);
+                    }
+                    return if is_asked { Found::Waiting } else { Found::MustLook(open.file) };
                 }
                 open.last_looked = now;
                 Found::Unwatched(open.file, open.stat)
@@ -173,11 +193,36 @@ impl OpenFiles {
         (stat, source): (FileStat, Source),
         now: Instant,
     ) -> Vec<u64> {
-        let open = OpenFile { file, stat, last_used: now, last_looked: now, pins: 0 };
+        let open = OpenFile {
+            file,
+            stat,
+            last_used: now,
+            last_looked: now,
+            looking: None,
+            is_distant: source.is_distant,
+            pins: 0,
+        };
+        self.has_distant |= source.is_distant;
         self.by_handle.insert(file, (key, source));
         match self.states.insert(key, State::Open(open)) {
             Some(State::Opening(waiters)) => waiters,
             _ => Vec::new(),
+        }
+    }
+
+    /// The kernel told, or could not, what a file of a distant mount is like now: whose it is, what it
+    /// was like before, and who waited. `None`: it was closed meanwhile.
+    pub fn looked(&mut self, file: File, now: Instant) -> Option<(FileKey, FileStat, Vec<u64>)> {
+        let key = self.key_of(file)?;
+        let open = self.open_mut(file)?;
+        open.last_looked = now;
+        Some((key, open.stat, open.looking.take()?))
+    }
+
+    /// The cache keeps nothing of a file: it is read as often as it is sent, and fetched no more.
+    pub fn cannot_be_kept(&mut self, file: File) {
+        if let Some((_, source)) = self.by_handle.get_mut(&file) {
+            source.is_kept = false;
         }
     }
 
@@ -197,6 +242,12 @@ impl OpenFiles {
     /// What a handle reads from.
     pub fn source_of(&self, file: File) -> Option<Source> {
         self.by_handle.get(&file).map(|(_, source)| *source)
+    }
+
+    /// Whether one of the files is of a distant mount. Most boxes have none, and need not look.
+    pub fn any_distant(&self, mut files: impl Iterator<Item = File>) -> bool {
+        let is_distant = |file| self.source_of(file).is_some_and(|source| source.is_distant);
+        self.has_distant && files.any(is_distant)
     }
 
     /// Keeps a file open until [`OpenFiles::unpin`].
@@ -248,14 +299,23 @@ impl OpenFiles {
         }
     }
 
-    /// Files that were used since they were last looked at, once each [`STAT_INTERVAL`].
-    pub fn due_for_a_look(&mut self, now: Instant, due: &mut Vec<(File, FileStat)>) {
+    /// Files that were used since they were last looked at, once each [`STAT_INTERVAL`]. Those of
+    /// distant mounts come without what they were like: the kernel is to be asked
+    /// ([`OpenFiles::looked`] ends it), of each file once at a time.
+    pub fn due_for_a_look(&mut self, now: Instant, due: &mut Vec<(File, Option<FileStat>)>) {
         for state in self.states.values_mut() {
             let State::Open(open) = state else { continue };
             let active = open.pins > 0 || now.since(open.last_used) < 4 * STAT_INTERVAL;
-            if active && now.since(open.last_looked) >= STAT_INTERVAL {
+            if !active || open.looking.is_some() || now.since(open.last_looked) < STAT_INTERVAL {
+                continue;
+            }
+            if open.is_distant {
+                // It counts as looked at when the answer is there.
+                open.looking = Some(Vec::new());
+                due.push((open.file, None));
+            } else {
                 open.last_looked = now;
-                due.push((open.file, open.stat));
+                due.push((open.file, Some(open.stat)));
             }
         }
         // The map's order is not the same twice, and a run must be.

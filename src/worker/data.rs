@@ -150,8 +150,12 @@ impl<K: Kernel> Worker<K> {
             Found::Open(file) => Some(file),
             Found::Unwatched(open, was) => self.looks_the_same(key, open, &was).then_some(open),
             Found::Waiting => None,
+            Found::MustLook(file) => {
+                self.look_at(file);
+                None
+            }
             Found::MustOpen => {
-                let place = self.open_place(key);
+                let place = place_in(&mut self.opens, key);
                 let root = content.root.clone();
                 let path: Arc<Path> = content.path(file);
                 self.push(Op::Open { root, path }, Errand::Open(place));
@@ -172,15 +176,29 @@ impl<K: Kernel> Worker<K> {
         fault.is_none()
     }
 
-    fn open_place(&mut self, key: FileKey) -> u32 {
-        let free = self.opens.iter().position(Option::is_none);
-        let place = free.unwrap_or_else(|| {
-            self.opens.push(None);
-            self.opens.len() - 1
-        });
-        debug_assert!(place <= INDEX_MAX as usize, "more opens than connections");
-        self.opens[place] = Some(key);
-        place as u32
+    /// Asks what a file of a distant mount is like now.
+    fn look_at(&mut self, file: File) {
+        let place = place_in(&mut self.looks, file);
+        self.push(Op::Stat { file }, Errand::Look(place));
+    }
+
+    pub(super) fn on_looked(&mut self, place: u32, outcome: Outcome, now: Instant) {
+        let Some(file) = self.looks.get_mut(place as usize).and_then(Option::take) else { return };
+        let Some((key, was, waiting)) = self.files.looked(file, now) else { return };
+        let fault = match outcome {
+            Outcome::Looked { stat: is } => {
+                files::change(&was, &is).map(|change| change.to_string())
+            }
+            Outcome::Failed(Failure::Cancelled) => None,
+            Outcome::Failed(failure) => Some(format!("cannot be looked at: {failure}")),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            self.pause_torrent(key.0, key.1, &fault);
+        }
+        for waiter in waiting {
+            self.end_wait(ConnectionId::of_waiter(Waiter(waiter)), now);
+        }
     }
 
     pub(super) fn on_opened(&mut self, place: u32, outcome: Outcome, now: Instant) {
@@ -197,6 +215,7 @@ impl<K: Kernel> Worker<K> {
                     device: self.fetches.devices().place_of(stat.device, &mount),
                     extent_bytes: mount.extent_bytes,
                     is_distant: mount.is_distant,
+                    is_kept: true,
                 };
                 let waiting = self.files.opened(key, file, (stat, source), now);
                 if let Some(fault) = self.unlike_verified(key, &stat) {
@@ -314,7 +333,11 @@ impl<K: Kernel> Worker<K> {
                         // Another worker, or somebody else, has asked for all of it.
                         self.fetches.completed(fetch, StepOutcome::Done, now, steps);
                     } else {
-                        self.push(Op::ReadAhead { run }, Errand::ReadAhead(fetch));
+                        let source = self.files.source_of(run.file);
+                        let aside = source.is_some_and(|source| {
+                            self.fetches.devices().is_slow(source.device, now)
+                        });
+                        self.push(Op::ReadAhead { run, aside }, Errand::ReadAhead(fetch));
                     }
                 }
                 Step::ReadByte { fetch, file, offset } => {
@@ -336,6 +359,11 @@ impl<K: Kernel> Worker<K> {
     }
 
     pub(super) fn on_fetch_step(&mut self, fetch: FetchId, outcome: Outcome, now: Instant) {
+        if let Outcome::Asked { took } = outcome
+            && let Some(device) = self.fetches.device_of(fetch)
+        {
+            self.fetches.devices().asked(device, took, now);
+        }
         let outcome = match outcome {
             Outcome::Read { bytes } => StepOutcome::Read(bytes),
             Outcome::Failed(Failure::Run { run, errno }) => {
@@ -362,6 +390,9 @@ impl<K: Kernel> Worker<K> {
             _ if waiters.is_empty() => {}
             Verdict::Resident => {}
             Verdict::Readable => {
+                if self.files.source_of(run.file).is_some_and(|source| source.is_distant) {
+                    self.files.cannot_be_kept(run.file);
+                }
                 for waiter in &waiters {
                     if let Some(connection) = self.connection(ConnectionId::of_waiter(*waiter)) {
                         connection.copy_next = true;
@@ -400,6 +431,10 @@ impl<K: Kernel> Worker<K> {
         self.files.due_for_a_look(now, &mut due);
         for (file, was) in due {
             let Some((torrent, index)) = self.files.key_of(file) else { continue };
+            let Some(was) = was else {
+                self.look_at(file);
+                continue;
+            };
             match self.kernel.stat(file) {
                 Ok(is) => {
                     if let Some(change) = files::change(&was, &is) {
@@ -437,6 +472,18 @@ impl<K: Kernel> Worker<K> {
             self.close_torrent(torrent);
         }
     }
+}
+
+/// The first free place of a list, which is taken.
+fn place_in<T>(places: &mut Vec<Option<T>>, what: T) -> u32 {
+    let free = places.iter().position(Option::is_none);
+    let place = free.unwrap_or_else(|| {
+        places.push(None);
+        places.len() - 1
+    });
+    debug_assert!(place <= INDEX_MAX as usize, "more than fit into a token");
+    places[place] = Some(what);
+    place as u32
 }
 
 const EXDEV: i32 = 18;

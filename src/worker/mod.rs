@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use ringseed_meta::{Instant, PeerId, TorrentId};
-use ringseed_ring::{Completion, Failure, Kernel, Op, Outcome, Socket, Token, Verb, Wait};
+use ringseed_ring::{Completion, Failure, File, Kernel, Op, Outcome, Socket, Token, Verb, Wait};
 use ringseed_sched::choke::Slots;
 use ringseed_sched::fair::Fair;
 
@@ -118,6 +118,8 @@ pub struct Worker<K: Kernel> {
     files: OpenFiles,
     /// Files being opened, by the place in their token.
     opens: Vec<Option<FileKey>>,
+    /// Files of distant mounts being looked at, by the place in their token.
+    looks: Vec<Option<File>>,
     /// Connections whose file could not be opened for want of descriptors: they try again.
     short_of_files: Vec<u64>,
     fetches: Fetches,
@@ -168,6 +170,7 @@ impl<K: Kernel> Worker<K> {
             contents: HashMap::new(),
             files: OpenFiles::default(),
             opens: Vec::new(),
+            looks: Vec::new(),
             short_of_files: Vec::new(),
             fetches: Fetches::new(ask_again, flights),
             fair: Fair::new(limits::QUANTUM_BYTES),
@@ -240,6 +243,7 @@ impl<K: Kernel> Worker<K> {
             Errand::Writable(id) => self.on_writable(id, outcome, now),
             Errand::Close(id) => self.on_closed(id, now),
             Errand::Open(place) => self.on_opened(place, outcome, now),
+            Errand::Look(place) => self.on_looked(place, outcome, now),
             Errand::ReadAhead(fetch) | Errand::ReadByte(fetch) | Errand::ReadDiscard(fetch) => {
                 self.on_fetch_step(fetch, outcome, now);
             }

@@ -183,8 +183,10 @@ impl<K: Kernel> Worker<K> {
             connection.frames.push_back(Frame { left: bytes, bytes, block: Some(block) });
         }
         connection.requests.drain(..count);
+        // Even what is there may not be spliced: a server may be asked first whether it has changed.
+        let is_distant = self.files.any_distant(plan.groups.iter().map(|group| group.run.file));
         self.scratch.plan = plan;
-        if copied && count > 0 {
+        if (copied || is_distant) && count > 0 {
             self.shared.counters.copied_batches.add(1);
             return Verb::Copy;
         }
@@ -282,9 +284,13 @@ impl<K: Kernel> Worker<K> {
         block
     }
 
-    /// Whether a run can be spliced without waiting for a disk, as far as the system tells.
+    /// Whether a run can be sent without waiting for a disk, as far as the system tells.
     fn is_resident(&mut self, run: Run, now: Instant) -> bool {
         let Some(source) = self.files.source_of(run.file) else { return false };
+        if !source.is_kept {
+            // Fetching it would be in vain: the copying verb reads it, on a thread.
+            return true;
+        }
         if self.fetches.is_under_way(run, source.id, now) {
             // The system counts pages that are still being read; splicing them would wait.
             return false;

@@ -21,6 +21,8 @@ pub(super) enum Errand {
     ReadAhead(FetchId),
     ReadByte(FetchId),
     ReadDiscard(FetchId),
+    /// Looking at a file of a distant mount, by its place in the list of looks.
+    Look(u32),
     /// Nobody waits for the completion.
     Nothing,
 }
@@ -50,6 +52,7 @@ impl Errand {
             Errand::ReadByte(id) => pack(8, id.index, id.generation),
             Errand::ReadDiscard(id) => pack(9, id.index, id.generation),
             Errand::Nothing => pack(10, 0, 0),
+            Errand::Look(place) => pack(11, place, 0),
         }
     }
 
@@ -71,6 +74,7 @@ impl Errand {
             7 => Errand::ReadAhead(fetch),
             8 => Errand::ReadByte(fetch),
             9 => Errand::ReadDiscard(fetch),
+            11 => Errand::Look(index),
             _ => Errand::Nothing,
         }
     }
@@ -95,6 +99,7 @@ mod tests {
             Errand::ReadAhead(fetch),
             Errand::ReadByte(fetch),
             Errand::ReadDiscard(fetch),
+            Errand::Look(6),
             Errand::Nothing,
         ] {
             assert_eq!(Errand::of(errand.token()), errand);

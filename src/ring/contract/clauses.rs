@@ -234,6 +234,9 @@ pub(super) fn files_are_opened_below_their_root_only<M: Machine>(driver: &mut Dr
     let (file, stat) = driver.open("data").unwrap();
     assert_eq!(stat.size, 5);
     assert_eq!(driver.kernel().stat(file).unwrap(), stat);
+    driver.push(Op::Stat { file });
+    let looked = driver.next();
+    assert!(matches!(looked.outcome, Outcome::Looked { stat: is } if is == stat), "{looked:?}");
     driver.push(Op::CloseFile { file });
     assert!(matches!(driver.next().outcome, Outcome::Done));
 }
@@ -263,19 +266,21 @@ pub(super) fn reads_tell_where_a_file_ends<M: Machine>(driver: &mut Driver<M>) {
 pub(super) fn pages_asked_for_become_resident<M: Machine>(driver: &mut Driver<M>) {
     let size = 100 * PAGE;
     driver.machine.add_file("data", &content(size));
-    driver.machine.evict("data");
     let (file, _) = driver.open("data").unwrap();
     let run = Run { file, offset: 10 * PAGE as u64 + 1, length: 80 * PAGE as u32 };
-    assert_eq!(driver.kernel().residency(run), Residency::Missing);
-    driver.push(Op::ReadAhead { run });
-    assert!(matches!(driver.next().outcome, Outcome::Done));
-    for page in 10..91 {
-        driver.push(Op::ReadByte { file, offset: (page * PAGE) as u64 });
-        assert!(matches!(driver.next().outcome, Outcome::Read { bytes: 1 }));
+    for aside in [false, true] {
+        driver.machine.evict("data");
+        assert_eq!(driver.kernel().residency(run), Residency::Missing);
+        driver.push(Op::ReadAhead { run, aside });
+        assert!(matches!(driver.next().outcome, Outcome::Asked { .. }));
+        for page in 10..91 {
+            driver.push(Op::ReadByte { file, offset: (page * PAGE) as u64 });
+            assert!(matches!(driver.next().outcome, Outcome::Read { bytes: 1 }));
+        }
+        assert_eq!(driver.kernel().residency(run), Residency::Resident);
+        let before = Run { file, offset: 0, length: 5 * PAGE as u32 };
+        assert_eq!(driver.kernel().residency(before), Residency::Missing, "not asked for");
     }
-    assert_eq!(driver.kernel().residency(run), Residency::Resident);
-    let before = Run { file, offset: 0, length: 5 * PAGE as u32 };
-    assert_eq!(driver.kernel().residency(before), Residency::Missing, "read and not asked for");
     driver.push(Op::CloseFile { file });
     assert!(matches!(driver.next().outcome, Outcome::Done));
 }

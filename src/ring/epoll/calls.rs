@@ -185,35 +185,6 @@ pub(super) fn seems_cached(file: BorrowedFd<'_>, run: Run) -> bool {
     true
 }
 
-/// pread(2): waits.
-///
-/// # Safety
-/// `length` bytes at `into` may be written.
-pub(super) unsafe fn read(
-    file: BorrowedFd<'_>,
-    into: *mut u8,
-    length: u32,
-    offset: u64,
-) -> Result<usize, Errno> {
-    // SAFETY: the caller vouches for the memory.
-    check(unsafe { libc::pread(file.as_raw_fd(), into.cast(), length as usize, offset as i64) })
-}
-
-/// openat2(2): waits.
-///
-/// # Safety
-/// `path` is a string that ends with a NUL, `how` a structure; both may be read.
-pub(super) unsafe fn open(
-    root: RawFd,
-    path: *const libc::c_char,
-    how: *const libc::open_how,
-) -> Result<i32, Errno> {
-    let bytes = size_of::<libc::open_how>();
-    // SAFETY: the caller vouches for the memory.
-    check(unsafe { libc::syscall(libc::SYS_openat2, root, path, how, bytes) as isize })
-        .map(|fd| fd as i32)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;

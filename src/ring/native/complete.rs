@@ -4,9 +4,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::engine::{Engine, Event};
 use crate::files::OpenFile;
-use crate::{Completion, Failure, File, OpId, Outcome, RecvBuffer, Socket, Token, sys};
+use crate::threads::Done;
+use crate::{
+    Completion, Failure, File, FileStat, Mount, OpId, Outcome, RecvBuffer, Socket, Token, sys,
+};
 
-use super::ops::Task;
+use super::ops::{Task, asked_for};
 use super::{NativeKernel, op_of};
 
 /// What an event means, before it is known whether the op goes on.
@@ -27,6 +30,10 @@ impl<E: Engine> NativeKernel<E> {
     pub(super) fn on_event(&mut self, event: Event) -> Option<Completion> {
         let (name, result, buffer, goes_on) = match event {
             Event::Of { name, result, buffer, more } => (name, result, buffer, more),
+            Event::Done { name, done } => {
+                self.on_done(op_of(name), done);
+                return None;
+            }
             Event::Woken => {
                 let (op, outcome) = (self.passing_id(), Outcome::Woken);
                 return Some(Completion { token: Token::WAKE, op, outcome, more: false });
@@ -115,9 +122,6 @@ impl<E: Engine> NativeKernel<E> {
                 return match (&working.task, -result) {
                     (Task::Receive | Task::ReceiveDatagram, libc::ENOBUFS) => Step::Starve,
                     (Task::Accept, errno) if is_of_one_connection(errno) => Step::Nothing,
-                    (Task::ReadAhead { run, .. }, errno) => {
-                        Step::Finish(Outcome::Failed(Failure::Run { run: *run, errno }))
-                    }
                     // What was read before it ends where the fault is.
                     (Task::ReadDiscard { run, done, .. }, errno) => {
                         let run = run.from(*done);
@@ -141,9 +145,8 @@ impl<E: Engine> NativeKernel<E> {
                     Step::Deliver(Outcome::Datagram { buffer, from })
                 })
             }
-            Task::Poll(_) | Task::ReadAhead { .. } => Step::Finish(Outcome::Done),
+            Task::Poll(_) => Step::Finish(Outcome::Done),
             Task::Connect(_) => self.connected(op),
-            Task::Open(_) => Step::Finish(self.opened(sys::own(result))),
             Task::ReadByte { .. } => Step::Finish(Outcome::Read { bytes: result as u32 }),
             Task::ReadDiscard { run, done, .. } => {
                 *done += (result as u32).min(run.length - *done);
@@ -153,7 +156,7 @@ impl<E: Engine> NativeKernel<E> {
                     Step::Nothing
                 }
             }
-            Task::Copy(_) => Step::Nothing,
+            Task::Copy(_) | Task::ReadAhead { .. } | Task::Look => Step::Nothing,
         }
     }
 
@@ -178,11 +181,28 @@ impl<E: Engine> NativeKernel<E> {
         })
     }
 
-    fn opened(&mut self, fd: OwnedFd) -> Outcome {
-        let (file, stat, mount) = match OpenFile::adopt(fd) {
-            Ok(opened) => opened,
-            Err(failure) => return Outcome::Failed(failure),
+    /// A call that was made aside has ended, and with it its op.
+    fn on_done(&mut self, op: OpId, done: Done) {
+        let Some(working) = self.ops.get_mut(op.index, op.generation) else {
+            self.counters.stale_completions += 1;
+            return;
         };
+        let outcome = match (done, &working.task) {
+            _ if working.cancelled => Outcome::Failed(Failure::Cancelled),
+            (Done::Asked(asked, took), Task::ReadAhead { run, .. }) => asked_for(*run, asked, took),
+            (Done::Opened(opened), _) => match *opened {
+                Ok(opened) => self.opened(opened),
+                Err(failure) => Outcome::Failed(failure),
+            },
+            (Done::Looked(Ok(stat)), _) => Outcome::Looked { stat },
+            (Done::Looked(Err(errno)), _) => Outcome::Failed(Failure::Os(errno)),
+            // None of these ends by a number alone.
+            (Done::Asked(..) | Done::Result(_), _) => Outcome::Failed(Failure::Os(libc::EIO)),
+        };
+        self.finish(op, outcome);
+    }
+
+    fn opened(&mut self, (file, stat, mount): (OpenFile, FileStat, Mount)) -> Outcome {
         match self.files.insert(file) {
             Ok((index, generation)) => {
                 Outcome::Opened { file: File { index, generation }, stat, mount }

@@ -8,18 +8,16 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
-use crate::engine::{Engine, Work};
+use crate::engine::Engine;
 use crate::files::OpenFile;
-use crate::limits::READS_A_BATCH;
+use crate::limits::{READS_A_BATCH, SCRATCH_DISTANT_SHARE};
 use crate::memory::Mapping;
 use crate::slab::Slab;
 use crate::sys::{self, Patience};
 use crate::{Batch, Failure, Kernel, OpId, Outcome, Part, Run, Socket, Token};
 
-use super::ops::Task;
+use super::ops::{Origin, Task};
 use super::{NativeKernel, name_of};
 
 /// The bounded pool of scratch buffers, and who waits for one.
@@ -28,7 +26,11 @@ pub(super) struct Scratch {
     made: usize,
     max: usize,
     bytes: usize,
+    /// Held by batches of distant mounts, which may wait for long.
+    distant: usize,
     waiting: VecDeque<OpId>,
+    /// The same of distant mounts.
+    waiting_distant: VecDeque<OpId>,
     /// Within [`NativeKernel::start_waiting`].
     starting: bool,
 }
@@ -40,21 +42,55 @@ impl Scratch {
             made: 0,
             max: max.max(1),
             bytes,
+            distant: 0,
             waiting: VecDeque::new(),
+            waiting_distant: VecDeque::new(),
             starting: false,
         }
     }
 
-    fn take(&mut self) -> Result<Option<Mapping>, Failure> {
-        if let Some(scratch) = self.free.pop() {
-            return Ok(Some(scratch));
-        }
-        if self.made == self.max {
+    /// Distant batches leave some to the others.
+    fn distant_is_full(&self) -> bool {
+        self.distant >= (self.max / SCRATCH_DISTANT_SHARE).max(1)
+    }
+
+    fn take(&mut self, is_distant: bool) -> Result<Option<Mapping>, Failure> {
+        if is_distant && self.distant_is_full() {
             return Ok(None);
         }
-        let scratch = Mapping::new(self.bytes).map_err(Failure::Os)?;
-        self.made += 1;
+        let scratch = match self.free.pop() {
+            Some(scratch) => scratch,
+            None if self.made == self.max => return Ok(None),
+            None => {
+                let scratch = Mapping::new(self.bytes).map_err(Failure::Os)?;
+                self.made += 1;
+                scratch
+            }
+        };
+        self.distant += usize::from(is_distant);
         Ok(Some(scratch))
+    }
+
+    fn give_back(&mut self, scratch: Mapping, is_distant: bool) {
+        self.distant -= usize::from(is_distant);
+        self.free.push(scratch);
+    }
+
+    fn wait(&mut self, op: OpId, is_distant: bool) {
+        let waiting = if is_distant { &mut self.waiting_distant } else { &mut self.waiting };
+        waiting.push_back(op);
+    }
+
+    /// Who of those that wait can have some now.
+    fn next_waiting(&mut self) -> Option<OpId> {
+        if self.free.is_empty() {
+            return None;
+        }
+        let next = self.waiting.pop_front();
+        if next.is_none() && !self.distant_is_full() {
+            return self.waiting_distant.pop_front();
+        }
+        next
     }
 }
 
@@ -62,6 +98,8 @@ impl Scratch {
 pub(super) struct CopyJob {
     socket: Socket,
     batch: Option<Box<Batch>>,
+    /// It has a run of a distant mount.
+    is_distant: bool,
     scratch: Option<Mapping>,
     /// Bytes of the batch that the scratch holds once the reads are done.
     laid_bytes: usize,
@@ -78,7 +116,7 @@ impl CopyJob {
 
 /// What is still to be read of a run, and where to.
 struct PendingRead {
-    file: Arc<OwnedFd>,
+    from: Origin,
     run: Run,
     at: usize,
 }
@@ -86,9 +124,11 @@ struct PendingRead {
 impl<E: Engine> NativeKernel<E> {
     /// Sends by copying: at once when all is in the page cache.
     pub(super) fn push_copy(&mut self, socket: Socket, batch: Box<Batch>, token: Token) -> OpId {
+        let is_distant = self.is_distant(&batch);
         let mut job = CopyJob {
             socket,
             batch: Some(batch),
+            is_distant,
             scratch: None,
             laid_bytes: 0,
             reads: Vec::new(),
@@ -106,7 +146,7 @@ impl<E: Engine> NativeKernel<E> {
     /// The batch waits: for scratch, or for the disk.
     fn push_copy_job(&mut self, job: CopyJob, token: Token) -> OpId {
         let socket = job.socket;
-        let has_scratch = job.scratch.is_some();
+        let (has_scratch, is_distant) = (job.scratch.is_some(), job.is_distant);
         let Some(op) = self.insert(Some(socket), Task::Copy(Box::new(job)), token) else {
             return self.done_now(token, Outcome::Failed(Failure::Os(libc::EAGAIN)));
         };
@@ -118,14 +158,14 @@ impl<E: Engine> NativeKernel<E> {
             self.start_reads(op);
         } else {
             self.counters.scratch_waits += 1;
-            self.scratch.waiting.push_back(op);
+            self.scratch.wait(op, is_distant);
         }
         op
     }
 
     /// Takes scratch for the job, if there is some, and lays its batch out in it.
     fn lay(&mut self, job: &mut CopyJob) -> Result<(), Failure> {
-        let Some(scratch) = self.scratch.take()? else { return Ok(()) };
+        let Some(scratch) = self.scratch.take(job.is_distant)? else { return Ok(()) };
         let Some(batch) = job.batch.as_deref() else { return Ok(()) };
         // SAFETY: the mapping is this job's alone, and no read of it is on its way.
         let memory = unsafe { std::slice::from_raw_parts_mut(scratch.as_ptr(), scratch.len()) };
@@ -133,6 +173,16 @@ impl<E: Engine> NativeKernel<E> {
         job.scratch = Some(scratch);
         job.laid_bytes = laid?;
         Ok(())
+    }
+
+    fn is_distant(&self, batch: &Batch) -> bool {
+        batch.remaining().any(|part| match part {
+            Part::Run(Run { file, .. }) => {
+                let file = self.files.get(file.index, file.generation);
+                file.is_some_and(|file| file.lane().is_distant)
+            }
+            _ => false,
+        })
     }
 
     fn start_reads(&mut self, op: OpId) {
@@ -151,15 +201,11 @@ impl<E: Engine> NativeKernel<E> {
         let (Some(read), Some(scratch)) = (job.reads.get(part), &job.scratch) else { return };
         working.under_way += 1;
         self.counters.scratch_reads += 1;
-        let work = Work::Read {
-            file: &read.file,
-            into: scratch.as_ptr().wrapping_add(read.at),
-            length: read.run.length,
-            offset: read.run.offset,
-        };
+        let into = scratch.as_ptr().wrapping_add(read.at);
+        let (from, Run { length, offset, .. }) = (read.from.clone(), read.run);
         // SAFETY: `lay_out` saw to it that the read ends within the scratch, which the job holds
         // until its last read has ended.
-        unsafe { self.engine.start(name_of(op, part as u8), work) };
+        unsafe { self.read(name_of(op, part as u8), &from, into, length, offset) };
     }
 
     /// A read of a job completed.
@@ -238,7 +284,7 @@ impl<E: Engine> NativeKernel<E> {
             owned.copying = false;
         }
         if let Some(scratch) = job.scratch.take() {
-            self.scratch.free.push(scratch);
+            self.scratch.give_back(scratch, job.is_distant);
             self.start_waiting();
         }
     }
@@ -249,8 +295,7 @@ impl<E: Engine> NativeKernel<E> {
         if std::mem::replace(&mut self.scratch.starting, true) {
             return;
         }
-        while !self.scratch.free.is_empty() {
-            let Some(op) = self.scratch.waiting.pop_front() else { break };
+        while let Some(op) = self.scratch.next_waiting() {
             self.start_copy(op);
         }
         self.scratch.starting = false;
@@ -298,14 +343,18 @@ fn lay_out(
                 let run = Run { length: length as u32, ..run };
                 let file = files.get(run.file.index, run.file.generation);
                 let file = file.ok_or(Failure::Run { run, errno: libc::EBADF })?;
-                let there = read_resident(run, into, file)?;
+                // Even a read that is not to wait asks a server first whether the file has changed.
+                let there = match file.lane().is_distant {
+                    true => 0,
+                    false => read_resident(run, into, file)?,
+                };
                 if there < length {
                     if reads.len() == READS_A_BATCH {
                         return Ok(at);
                     }
                     let offset = run.offset + there as u64;
                     let run = Run { offset, length: (length - there) as u32, ..run };
-                    reads.push(PendingRead { file: file.descriptor(), run, at: at + there });
+                    reads.push(PendingRead { from: Origin::of(file), run, at: at + there });
                 }
             }
         }

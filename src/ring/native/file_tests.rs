@@ -79,8 +79,8 @@ fn pages_asked_for_are_on_their_way_at_once_and_no_others<E: Engine>() {
     let file = open(&mut kernel, length as usize + 50 * PAGE_BYTES);
     system::drop_from_page_cache(&file.path).unwrap();
     let run = Run { file: file.file, offset: 7 * PAGE_BYTES as u64 + 1, length };
-    kernel.push(Op::ReadAhead { run }, Token(1)).unwrap();
-    assert!(matches!(next(&mut kernel).outcome, Outcome::Done));
+    kernel.push(Op::ReadAhead { run, aside: false }, Token(1)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Asked { .. }));
     assert_eq!(kernel.residency(run), Residency::Resident, "in steps, or it would be cut silently");
     let (cached, _) = system::cached_pages(&file.path).unwrap();
     let pages = u64::from(length) / PAGE_BYTES as u64 + 1;

@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::address::RawAddress;
 use crate::engine::{Engine, Known, Work};
 use crate::files::OpenFile;
 use crate::limits::DISCARD_STEP_BYTES;
-use crate::{Completion, Directory, Failure, File, OpId, Outcome, Run, Socket, Token, sys};
+use crate::threads::{Call, Lane, Pointer};
+use crate::{Completion, Directory, Failure, File, OpId, Outcome, Run, Socket, Token, files, sys};
 
 use super::copy::CopyJob;
 use super::{NativeKernel, name_of};
@@ -35,18 +37,20 @@ pub(super) enum Task {
     /// The events polled for.
     Poll(u32),
     Connect(Box<Connecting>),
-    Open(Box<Opening>),
+    /// Opens a file, or looks at one.
+    Look,
     ReadAhead {
-        file: Arc<OwnedFd>,
+        from: Origin,
         run: Run,
         known: Known,
+        aside: bool,
     },
     ReadByte {
-        file: Arc<OwnedFd>,
+        from: Origin,
         offset: u64,
     },
     ReadDiscard {
-        file: Arc<OwnedFd>,
+        from: Origin,
         run: Run,
         done: u32,
     },
@@ -59,12 +63,17 @@ pub(super) struct Connecting {
     to: RawAddress,
 }
 
-/// What openat2(2) reads.
-pub(super) struct Opening {
-    path: CString,
-    how: libc::open_how,
-    /// Keeps the directory's descriptor open.
-    root: Arc<Directory>,
+/// The file that is read, and whose queue that stands in.
+#[derive(Clone)]
+pub(super) struct Origin {
+    pub(super) file: Arc<OwnedFd>,
+    pub(super) lane: Lane,
+}
+
+impl Origin {
+    pub(super) fn of(file: &OpenFile) -> Origin {
+        Origin { file: file.descriptor(), lane: file.lane() }
+    }
 }
 
 /// Connections leave their port to connect(2), so that many may share one (man 7 ip).
@@ -90,27 +99,62 @@ impl<E: Engine> NativeKernel<E> {
     }
 
     /// [`crate::Op::ReadAhead`].
-    pub(super) fn push_read_ahead(&mut self, run: Run, token: Token) -> OpId {
-        match self.file(run.file).map(|file| (file.descriptor(), file.known())) {
-            Ok((file, known)) => self.push_free(Task::ReadAhead { file, run, known }, token),
+    pub(super) fn push_read_ahead(&mut self, run: Run, aside: bool, token: Token) -> OpId {
+        match self.file(run.file).map(|file| (Origin::of(file), file.known())) {
+            Ok((from, known)) => self.push_free(Task::ReadAhead { from, run, known, aside }, token),
             Err(failure) => self.done_now(token, Outcome::Failed(failure)),
         }
     }
 
     /// [`crate::Op::ReadByte`].
     pub(super) fn push_read_byte(&mut self, file: File, offset: u64, token: Token) -> OpId {
-        match self.file(file).map(OpenFile::descriptor) {
-            Ok(file) => self.push_free(Task::ReadByte { file, offset }, token),
+        match self.file(file).map(Origin::of) {
+            Ok(from) => self.push_free(Task::ReadByte { from, offset }, token),
             Err(failure) => self.done_now(token, Outcome::Failed(failure)),
         }
     }
 
     /// [`crate::Op::ReadDiscard`].
     pub(super) fn push_read_discard(&mut self, run: Run, token: Token) -> OpId {
-        match self.file(run.file).map(OpenFile::descriptor) {
-            Ok(file) => self.push_free(Task::ReadDiscard { file, run, done: 0 }, token),
+        match self.file(run.file).map(Origin::of) {
+            Ok(from) => self.push_free(Task::ReadDiscard { from, run, done: 0 }, token),
             Err(failure) => self.done_now(token, Outcome::Failed(failure)),
         }
+    }
+
+    /// [`crate::Op::Stat`].
+    pub(super) fn push_stat(&mut self, file: File, token: Token) -> OpId {
+        match self.file(file).map(Origin::of) {
+            Ok(Origin { file, lane }) => self.push_look(Call::Stat { file }, lane, token),
+            Err(failure) => self.done_now(token, Outcome::Failed(failure)),
+        }
+    }
+
+    /// [`crate::Op::Open`]. On a thread with all that is to be asked about the file: a ring would open
+    /// what the system has in its cache of names at once, and wait there for the server of a distant one.
+    pub(super) fn push_open(&mut self, root: Arc<Directory>, path: &Path, token: Token) -> OpId {
+        match CString::new(path.as_os_str().as_bytes()) {
+            Ok(path) => {
+                let lane = root.lane();
+                self.push_look(Call::Open { root, path }, lane, token)
+            }
+            Err(_) => self.done_now(token, Outcome::Failed(Failure::Os(libc::EINVAL))),
+        }
+    }
+
+    fn push_look(&mut self, call: Call, lane: Lane, token: Token) -> OpId {
+        let Some(op) = self.insert(None, Task::Look, token) else {
+            return self.done_now(token, Outcome::Failed(Failure::Os(libc::EAGAIN)));
+        };
+        self.start_aside(op, call, lane);
+        op
+    }
+
+    /// Hands a call that writes no memory of ours to a thread.
+    fn start_aside(&mut self, op: OpId, call: Call, lane: Lane) {
+        // SAFETY: it writes no memory of ours.
+        unsafe { self.engine.aside(name_of(op, 0), call, lane) };
+        self.count_under_way(op);
     }
 
     /// Starts an op that belongs to no socket.
@@ -159,21 +203,6 @@ impl<E: Engine> NativeKernel<E> {
         }
     }
 
-    pub(super) fn push_open(&mut self, root: Arc<Directory>, path: &Path, token: Token) -> OpId {
-        let opening = root.descriptor().map(drop).and_then(|()| {
-            let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
-            // Not blocking: the open of a FIFO would wait for a writer.
-            let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
-            Ok((path, sys::open_how(flags, libc::RESOLVE_BENEATH)))
-        });
-        match opening {
-            Ok((path, how)) => {
-                self.push_free(Task::Open(Box::new(Opening { path, how, root })), token)
-            }
-            Err(errno) => self.done_now(token, Outcome::Failed(Failure::Os(errno))),
-        }
-    }
-
     /// The descriptor of an op's socket.
     fn socket_fd(&self, socket: Option<Socket>) -> Option<RawFd> {
         let socket = socket?;
@@ -191,35 +220,67 @@ impl<E: Engine> NativeKernel<E> {
             Task::ReceiveDatagram => Work::ReceiveDatagram(fd),
             Task::Poll(events) => Work::Poll(fd, *events),
             Task::Connect(connecting) => Work::Connect(connecting.fd.as_raw_fd(), &connecting.to),
-            Task::Open(opening) => {
-                let root = opening.root.descriptor().map_or(-1, |root| root.as_raw_fd());
-                Work::Open(root, &opening.path, &opening.how)
+            Task::ReadAhead { from, run, known, aside } => {
+                let (from, run, known, aside) = (from.clone(), *run, *known, *aside);
+                return self.start_read_ahead(op, from, run, known, aside);
             }
-            Task::ReadAhead { file, run, known } => {
-                match self.engine.read_ahead(name_of(op, 0), file, *run, *known) {
-                    None => self.count_under_way(op),
-                    Some(Ok(())) => self.finish(op, Outcome::Done),
-                    Some(Err(errno)) => {
-                        let failure = Failure::Run { run: *run, errno };
-                        self.finish(op, Outcome::Failed(failure));
-                    }
-                }
-                return;
+            Task::ReadByte { from, offset } => {
+                let (from, offset) = (from.clone(), *offset);
+                return self.start_read(op, &from, 1, offset);
             }
-            Task::ReadByte { file, offset } => {
-                Work::Read { file, into: self.sink.as_ptr(), length: 1, offset: *offset }
-            }
-            Task::ReadDiscard { file, run, done } => {
+            Task::ReadDiscard { from, run, done } => {
                 let length = (run.length - *done).min(DISCARD_STEP_BYTES);
-                let offset = run.offset + u64::from(*done);
-                Work::Read { file, into: self.sink.as_ptr(), length, offset }
+                let (from, offset) = (from.clone(), run.offset + u64::from(*done));
+                return self.start_read(op, &from, length, offset);
             }
-            Task::Copy(_) => return,
+            Task::Copy(_) | Task::Look => return,
         };
-        // SAFETY: addresses and paths live in boxes until the op's last event; reads go to the
-        // sink, which lives as long as the engine and is as long as the longest of them.
+        // SAFETY: addresses live in boxes until the op's last event.
         unsafe { self.engine.start(name_of(op, 0), work) };
         self.count_under_way(op);
+    }
+
+    /// A read of bytes that nobody wants.
+    fn start_read(&mut self, op: OpId, from: &Origin, length: u32, offset: u64) {
+        let into = self.sink.as_ptr();
+        // SAFETY: the sink lives as long as the engine, and is as long as the longest of these reads.
+        unsafe { self.read(name_of(op, 0), from, into, length, offset) };
+        self.count_under_way(op);
+    }
+
+    /// Reads of distant files go to threads of their own: a ring would lend them the few that it has
+    /// for all, and wait itself where the server is asked before anything is read.
+    ///
+    /// # Safety
+    /// As for [`Engine::start`].
+    pub(super) unsafe fn read(
+        &mut self,
+        name: u64,
+        Origin { file, lane }: &Origin,
+        into: *mut u8,
+        length: u32,
+        offset: u64,
+    ) {
+        if lane.is_distant {
+            let call = Call::Read { file: Arc::clone(file), into: Pointer(into), length, offset };
+            // SAFETY: by this function's own contract.
+            unsafe { self.engine.aside(name, call, *lane) };
+        } else {
+            let work = Work::Read { file, lane: *lane, into, length, offset };
+            // SAFETY: by this function's own contract.
+            unsafe { self.engine.start(name, work) };
+        }
+    }
+
+    fn start_read_ahead(&mut self, op: OpId, from: Origin, run: Run, known: Known, aside: bool) {
+        let Origin { file, lane } = from;
+        let is_here = !aside && !lane.is_distant;
+        if !is_here || !self.engine.asks_here(file.as_fd(), run, known) {
+            let call = Call::ReadAhead { file, offset: run.offset, length: run.length };
+            return self.start_aside(op, call, lane);
+        }
+        let (asked, took) = sys::timed(|| files::read_ahead(file.as_fd(), run.offset, run.length));
+        self.finish(op, asked_for(run, asked, took));
     }
 
     fn count_under_way(&mut self, op: OpId) {
@@ -279,5 +340,13 @@ impl<E: Engine> NativeKernel<E> {
         if let Some(socket) = working.socket {
             self.detach(socket, op.index);
         }
+    }
+}
+
+/// The outcome of readahead.
+pub(super) fn asked_for(run: Run, asked: Result<(), i32>, took: Duration) -> Outcome {
+    match asked {
+        Ok(()) => Outcome::Asked { took },
+        Err(errno) => Outcome::Failed(Failure::Run { run, errno }),
     }
 }

@@ -115,6 +115,7 @@ impl Disk {
             links: 1,
             pages: vec![ABSENT; size.div_ceil(PAGE_BYTES) as usize],
             residency_unknown: false,
+            distant: false,
             unreadable: false,
             bad_pages: BTreeSet::new(),
             faults: BTreeSet::new(),
@@ -161,8 +162,10 @@ impl Disk {
     ) -> Result<(File, FileStat, Mount), Failure> {
         let inode = self.look_up(path)?;
         let full = Failure::Os(libc::EMFILE);
+        let is_distant = self.inodes[inode].distant;
+        let mount = Mount { is_distant, ..Mount::default() };
         let (index, generation) = self.handles.insert((inode, kernel)).map_err(|_| full)?;
-        Ok((File { index, generation }, self.stat_of(inode), Mount::default()))
+        Ok((File { index, generation }, self.stat_of(inode), mount))
     }
 
     /// The inode behind an open file of the kernel that is being called.

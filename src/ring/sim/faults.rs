@@ -63,6 +63,10 @@ faults! {
     ReadAgain: 100,
     /// The scratch memory holds a part of the batch only (copying verb).
     ScratchShort: 300,
+    /// Readahead makes its caller wait: the device has no room for more.
+    AskSlow: 50,
+    /// Another machine answers for a file. The test sets the scene.
+    Distant: 0,
     /// A page cannot be read, for ever. The test sets the scene.
     BadPage: 0,
     /// Residency is not told. The test sets the scene.

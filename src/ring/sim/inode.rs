@@ -48,6 +48,8 @@ pub(crate) struct Inode {
     pub(crate) links: u64,
     pub(crate) pages: Vec<Page>,
     pub(crate) residency_unknown: bool,
+    /// On a mount that another machine answers for.
+    pub(crate) distant: bool,
     pub(crate) unreadable: bool,
     pub(crate) bad_pages: BTreeSet<u64>,
     /// It was changed in a way that a sender should notice.
@@ -100,6 +102,10 @@ impl Inode {
 
     pub(crate) fn hide_residency(&mut self) {
         self.residency_unknown = true;
+    }
+
+    pub(crate) fn make_distant(&mut self) {
+        self.distant = true;
     }
 
     pub(crate) fn forbid(&mut self) {

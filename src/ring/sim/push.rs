@@ -50,11 +50,18 @@ impl State {
                 }
                 op
             }
-            Op::ReadAhead { run } => {
+            Op::Stat { file } => {
+                let op = self.start("stat", token, None);
+                if let Some(inode) = self.inode_of(op, file) {
+                    let wait_us = self.random.between(10, 50_000);
+                    self.after(wait_us, Event::Look { op, inode });
+                }
+                op
+            }
+            Op::ReadAhead { run, aside } => {
                 let op = self.start("read ahead", token, None);
                 if let Some(inode) = self.inode_of(op, run.file) {
-                    self.read_ahead(inode, run);
-                    self.post(op, Outcome::Done, false);
+                    self.ask_for(op, inode, run, aside);
                 }
                 op
             }

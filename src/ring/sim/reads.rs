@@ -1,6 +1,7 @@
 //! Reading files: readahead, the reads that wait for pages, opening.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::disk::Extent;
 use super::faults::Fault;
@@ -66,6 +67,46 @@ impl PendingRead {
 }
 
 impl State {
+    /// Readahead, on the caller's thread or aside.
+    pub(crate) fn ask_for(&mut self, op: OpId, inode: usize, run: Run, aside: bool) {
+        let is_slow = self.hits(Fault::AskSlow);
+        let took_us = if is_slow { self.random.between(2_000, 20_000) } else { 0 };
+        if aside || self.disk.inode(inode).distant {
+            return self.after(took_us + 20, Event::Ask { op, inode, run, took_us });
+        }
+        if is_slow {
+            self.coverage.meet(Fault::AskSlow);
+            self.blocked.asks += 1;
+            self.now_us += took_us;
+        }
+        self.read_ahead(inode, run);
+        self.post(op, Outcome::Asked { took: Duration::from_micros(took_us) }, false);
+    }
+
+    /// Readahead that is made aside.
+    pub(crate) fn on_ask(&mut self, op: OpId, inode: usize, run: Run, took_us: u64) {
+        if self.is_under_way(op) {
+            self.read_ahead(inode, run);
+            self.post(op, Outcome::Asked { took: Duration::from_micros(took_us) }, false);
+        }
+    }
+
+    /// A stat that may wait.
+    pub(crate) fn on_look(&mut self, op: OpId, inode: usize) {
+        if self.is_under_way(op) {
+            if self.disk.inode(inode).distant {
+                self.coverage.meet(Fault::Distant);
+            }
+            self.meet_changes(inode);
+            let stat = self.disk.stat_of(inode);
+            self.post(op, Outcome::Looked { stat }, false);
+        }
+    }
+
+    fn is_under_way(&mut self, op: OpId) -> bool {
+        self.ops.get(op).is_some_and(|live| !live.finished)
+    }
+
     /// readahead(2) in steps: starts reading what is missing, waits for nothing.
     pub(crate) fn read_ahead(&mut self, inode: usize, run: Run) {
         self.disk.note_asked(inode, run, self.now_us);

@@ -107,6 +107,9 @@ impl State {
         };
         self.meet_changes(inode);
         self.disk.inode_mut(inode).note_send(self.now_us);
+        if self.disk.inode(inode).distant {
+            self.violated(format!("{run:?} of a distant mount is sent by reference"));
+        }
         let mut small = Vec::new();
         let end = run.offset + u64::from(run.length);
         let mut offset = run.offset;

@@ -18,7 +18,9 @@ use super::random::{Random, mix};
 use super::reads::PendingRead;
 use super::sends::ScratchSend;
 use crate::slab::Slab;
-use crate::{Batch, BufferPool, Completion, Counters, Failure, OpId, Outcome, Socket, Token, Wait};
+use crate::{
+    Batch, BufferPool, Completion, Counters, Failure, OpId, Outcome, Run, Socket, Token, Wait,
+};
 
 /// Something that happens at a moment.
 #[derive(Debug)]
@@ -33,6 +35,10 @@ pub(crate) enum Event {
     Read(Extent),
     /// A socket looks whether its peer still acknowledges.
     TimeOut(usize),
+    /// A file is looked at.
+    Look { op: OpId, inode: usize },
+    /// Pages are asked for aside.
+    Ask { op: OpId, inode: usize, run: Run, took_us: u64 },
     /// A file is opened.
     Open { op: OpId, path: PathBuf },
     /// A connection is made to a remote listener.
@@ -97,6 +103,8 @@ pub struct Blocked {
     pub in_flight: u64,
     /// The file's residency is unknown; the pages had been asked for within the last second.
     pub residency_unknown: u64,
+    /// Readahead waited: the device had no room for more.
+    pub asks: u64,
 }
 
 /// Everything that is.
@@ -345,6 +353,8 @@ impl State {
             Event::Arrive(connection) => self.on_arrive(connection),
             Event::Read(extent) => self.on_read(extent),
             Event::TimeOut(connection) => self.on_time_out(connection),
+            Event::Look { op, inode } => self.on_look(op, inode),
+            Event::Ask { op, inode, run, took_us } => self.on_ask(op, inode, run, took_us),
             Event::Open { op, path } => self.on_open(op, &path),
             Event::Connect { op, to } => self.on_connect(op, to),
             Event::Evict { inode, pages } => {

@@ -86,6 +86,11 @@ impl World {
         self.change(path, |inode, _| inode.hide_residency());
     }
 
+    /// Another machine answers for the file: each call on it may wait.
+    pub fn make_distant(&self, path: &Path) {
+        self.change(path, |inode, _| inode.make_distant());
+    }
+
     /// Brings all of the file into the page cache.
     pub fn warm(&self, path: &Path) {
         self.change(path, |inode, _| inode.warm());

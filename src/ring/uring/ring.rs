@@ -79,7 +79,6 @@ impl Ring {
             opcode::RecvMsgMulti::CODE,
             opcode::PollAdd::CODE,
             opcode::AsyncCancel::CODE,
-            opcode::OpenAt2::CODE,
             opcode::Read::CODE,
             opcode::MsgRingData::CODE,
         ];

@@ -9,7 +9,7 @@ fn key(file: u32) -> FileKey {
 
 fn source() -> Source {
     let id = FileId { device: 1, inode: 2 };
-    Source { id, device: Device::default(), extent_bytes: 0, is_distant: false }
+    Source { id, device: Device::default(), extent_bytes: 0, is_distant: false, is_kept: true }
 }
 
 fn stat() -> FileStat {

@@ -165,6 +165,7 @@ impl Stage {
             match self.random.below(10) {
                 0..=3 => self.world.warm(&file.path),
                 4 => self.world.hide_residency(&file.path),
+                5 => self.world.make_distant(&file.path),
                 _ => {}
             }
         }

@@ -89,12 +89,13 @@ impl Scene {
     fn new(world: World, mut random: Random) -> Scene {
         let size = random.of_any_size(2 << 20);
         world.add_file(file(), Content::Noise(1), size);
-        match random.below(24) {
+        match random.below(25) {
             0 => world.remove_file(file()),
             1 => world.forbid(file()),
             2 => world.break_page(file(), random.clone().below(size)),
             3 | 4 => world.hide_residency(file()),
             5..=10 => world.warm(file()),
+            11 => world.make_distant(file()),
             _ => {}
         }
         let askers = (0..random.between(1, 4)).collect::<Vec<_>>();

@@ -150,8 +150,8 @@ fn a_page_being_read_counts_as_resident_and_a_send_waits_for_it() {
     let file = scene.open(16 << 10);
     let run = Run { file, offset: 0, length: 16 << 10 };
     assert_eq!(scene.kernel.residency(run), Residency::Missing);
-    scene.push(Op::ReadAhead { run }, 1);
-    assert!(matches!(scene.next().outcome, Outcome::Done));
+    scene.push(Op::ReadAhead { run, aside: false }, 1);
+    assert!(matches!(scene.next().outcome, Outcome::Asked { .. }));
     assert_eq!(scene.kernel.residency(run), Residency::Resident);
     let before = scene.world.now_us();
     scene.send(socket, run, Verb::Splice);
@@ -188,8 +188,8 @@ fn one_byte_is_read_beside_a_bad_page_for_ever_and_reading_the_run_gives_the_ver
     scene.world.break_page(path(), 8192);
     let run = Run { file, offset: 0, length: 32 << 10 };
     for _ in 0..3 {
-        scene.push(Op::ReadAhead { run }, 1);
-        assert!(matches!(scene.next().outcome, Outcome::Done));
+        scene.push(Op::ReadAhead { run, aside: false }, 1);
+        assert!(matches!(scene.next().outcome, Outcome::Asked { .. }));
         scene.push(Op::ReadByte { file, offset: (32 << 10) - 1 }, 2);
         assert!(matches!(scene.next().outcome, Outcome::Read { bytes: 1 }));
         scene.pass(1);

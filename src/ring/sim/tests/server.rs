@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::{
-    Batch, Completion, Directory, Failure, File, Kernel, Op, Outcome, Part, RecvBuffer, Residency,
-    Run, Socket, Token, Verb,
+    Batch, Completion, Directory, Failure, File, Kernel, Mount, Op, Outcome, Part, RecvBuffer,
+    Residency, Run, Socket, Token, Verb,
 };
 
 /// A mistake planted in the server.
@@ -58,6 +58,7 @@ const OPEN: u64 = 1;
 const CLOSE_LISTENER: u64 = 2;
 const CLOSE_FILE: u64 = 3;
 const RECEIVE: u64 = 4;
+const LOOK: u64 = 7;
 const WORK: u64 = 5;
 const CLOSE: u64 = 6;
 
@@ -175,7 +176,7 @@ impl<K: Kernel> Server<K> {
             (OPEN, outcome) => {
                 self.opening = false;
                 match outcome {
-                    Outcome::Opened { file, .. } => self.file = Some(file),
+                    Outcome::Opened { file, mount, .. } => self.opened(file, mount),
                     Outcome::Failed(Failure::Os(libc::EMFILE)) => {}
                     _ => self.refused = true,
                 }
@@ -192,6 +193,15 @@ impl<K: Kernel> Server<K> {
                 self.peers.remove(&id);
             }
             _ => {}
+        }
+    }
+
+    /// What another machine answers for is copied, and looked at by an op.
+    fn opened(&mut self, file: File, mount: Mount) {
+        self.file = Some(file);
+        if mount.is_distant {
+            self.verb = Verb::Copy;
+            self.push(Op::Stat { file }, LOOK);
         }
     }
 
@@ -371,7 +381,7 @@ impl<K: Kernel> Server<K> {
             Op::ReadDiscard { run }
         } else {
             peer.phase = Phase::ReadingAhead;
-            Op::ReadAhead { run }
+            Op::ReadAhead { run, aside: false }
         };
         self.push(op, id * 16 + WORK);
     }
