@@ -130,7 +130,7 @@ fn nothing_is_left_to_do_in_a_comment() {
 
 #[test]
 fn every_bep_stands_in_the_ledger_and_in_the_code() {
-    assert_clean(&ledgers::beps(&rust_files(), &named("ARCHITECTURE.md")));
+    assert_clean(&ledgers::beps(&rust_files(), &named("docs/protocol.md")));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The ledgers of ARCHITECTURE.md: which BEPs are spoken, which libraries are used, and why.
+//! The ledgers: which BEPs are spoken (docs/protocol.md), which libraries are used and why (ARCHITECTURE.md).
 
 use std::collections::BTreeMap;
 
@@ -60,9 +60,9 @@ fn leading_number(text: &str) -> Option<(u32, &str)> {
 }
 
 /// BEPs cited in code that the ledger lacks, and rows of the ledger that no code cites.
-pub(super) fn beps(sources: &[Source], architecture: &Source) -> Vec<Finding> {
+pub(super) fn beps(sources: &[Source], ledger: &Source) -> Vec<Finding> {
     let mut in_ledger = BTreeMap::new();
-    for (line, cells) in table(&architecture.text, "BEPs") {
+    for (line, cells) in table(&ledger.text, "BEPs") {
         if let Some(number) = cells.first().and_then(|cell| cell.parse::<u32>().ok()) {
             in_ledger.insert(number, line);
         }
@@ -80,14 +80,16 @@ pub(super) fn beps(sources: &[Source], architecture: &Source) -> Vec<Finding> {
                 file: file.clone(),
                 line: *line,
                 rule: "beps-stand-in-the-ledger",
-                cure: format!("BEP {number} is cited here: give it a row in ARCHITECTURE.md, BEPs"),
+                cure: format!(
+                    "BEP {number} is cited here: give it a row in docs/protocol.md, BEPs"
+                ),
             });
         }
     }
     for (number, line) in in_ledger {
         if !in_code.contains_key(&number) {
             findings.push(Finding {
-                file: architecture.path.clone(),
+                file: ledger.path.clone(),
                 line,
                 rule: "beps-stand-in-the-ledger",
                 cure: format!(
