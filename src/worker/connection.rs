@@ -69,6 +69,9 @@ pub(super) struct Completed {
     pub(super) block_bytes: u64,
 }
 
+/// What an idle one costs, beside the tables of worker and kernel that name it: 100,000 are held.
+const _: () = assert!(size_of::<Connection>() <= 640, "an idle connection is to cost a kilobyte");
+
 /// One connection.
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
@@ -214,7 +217,22 @@ impl Connection {
             }
         }
         debug_assert_eq!(bytes, 0, "more was sent than the batch held");
+        if completed.blocks == 0 && self.frames.is_empty() {
+            self.rest();
+        }
         completed
+    }
+
+    /// A batch without a block has gone (a greeting, a keep-alive), so this one is not busy: gives
+    /// back the queues that it may have needed when it was.
+    fn rest(&mut self) {
+        self.frames = VecDeque::new();
+        if self.requests.is_empty() {
+            self.requests = VecDeque::new();
+        }
+        if self.metadata.is_empty() {
+            self.metadata = VecDeque::new();
+        }
     }
 }
 

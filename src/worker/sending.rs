@@ -143,8 +143,8 @@ impl<K: Kernel> Worker<K> {
             batch.push_bytes(&connection.control);
             let bytes = connection.control.len() as u32;
             connection.frames.push_back(Frame { left: bytes, bytes, block: None });
-            connection.control.clear();
-            connection.control.shrink_to(256);
+            // Frames of our own are rare: what they needed is not kept beside the next blocks.
+            connection.control = Vec::new();
         }
     }
 

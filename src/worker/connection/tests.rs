@@ -42,6 +42,24 @@ fn left_of(connection: &Connection) -> u64 {
 }
 
 #[test]
+fn one_that_is_idle_again_holds_no_queue() {
+    let mut connection = connection();
+    for at in 0..100 {
+        connection.requests.push_back(block(at));
+        let frame = Frame { left: 16_397, bytes: 16_397, block: Some(block(at)) };
+        connection.frames.push_back(frame);
+    }
+    connection.requests.clear();
+    connection.sent(100 * 16_397);
+    assert!(connection.requests.capacity() >= 100, "between blocks its queues are kept");
+    // A keep-alive.
+    connection.frames.push_back(Frame { left: 4, bytes: 4, block: None });
+    connection.sent(4);
+    let queues = [connection.requests.capacity(), connection.metadata.capacity()];
+    assert_eq!((connection.frames.capacity(), queues), (0, [0, 0]));
+}
+
+#[test]
 fn a_cancelled_block_is_not_sent() {
     let mut connection = connection();
     connection.requests.extend([block(0), block(1), block(2)]);
