@@ -99,7 +99,12 @@ const NEWEST_KNOWN: u32 = 469;
 
 /// Families of sockets: what is listened on and announced over, and what the resolver asks (nscd and
 /// systemd-resolved by AF_UNIX, the system's addresses by AF_NETLINK).
-const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+pub const FAMILIES: [(&str, i32); 4] = [
+    ("AF_UNIX", libc::AF_UNIX),
+    ("AF_INET", libc::AF_INET),
+    ("AF_INET6", libc::AF_INET6),
+    ("AF_NETLINK", libc::AF_NETLINK),
+];
 
 /// Where struct seccomp_data has the number of the call, the architecture, and the low half of the
 /// first argument on a little-endian machine.
@@ -148,7 +153,7 @@ fn program(architecture: u32) -> Vec<sock_filter> {
         is(libc::SYS_socket as u32, 0, FAMILIES.len() as u8 + 2),
         load(ARGUMENT_AT),
     ];
-    for (family, behind) in FAMILIES.iter().zip((0..FAMILIES.len() as u8).rev()) {
+    for ((_, family), behind) in FAMILIES.iter().zip((0..FAMILIES.len() as u8).rev()) {
         // Over the other families and the failure, and over all that follows, to the last step.
         let to_the_end = behind + 1 + ALLOWED.len() as u8 + 3;
         steps.push(is(*family as u32, to_the_end, 0));

@@ -13,6 +13,7 @@ mod hostile;
 mod interop;
 mod kernel;
 mod peer;
+mod pipes;
 mod sandbox;
 mod seed;
 mod seeder;

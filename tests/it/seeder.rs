@@ -75,6 +75,7 @@ pub(crate) struct Ready {
     pub(crate) kernel: String,
     pub(crate) kernel_why: String,
     pub(crate) verb: String,
+    pub(crate) why: String,
     pub(crate) sandbox: String,
     pub(crate) sandbox_why: String,
 }
@@ -96,6 +97,7 @@ impl Ready {
             kernel: text(&event["kernel"]).unwrap(),
             kernel_why: text(&event["kernel_why"]).unwrap(),
             verb: text(&event["verb"]).unwrap(),
+            why: text(&event["why"]).unwrap(),
             sandbox: text(&event["sandbox"]).unwrap(),
             sandbox_why: text(&event["sandbox_why"]).unwrap(),
         }

@@ -6,9 +6,12 @@ mod map;
 mod rooms;
 mod source;
 mod text;
+mod unit;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use ringseed_ring::sandbox;
 
 /// A place that breaks a rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -148,6 +151,18 @@ fn every_dependency_is_used() {
 #[test]
 fn the_code_map_names_every_file() {
     assert_clean(&map::code_map(&rust_files(), &named("ARCHITECTURE.md")));
+}
+
+#[test]
+fn the_service_unit_allows_what_the_program_allows_itself() {
+    let service = named("scripts/ringseed.service");
+    let calls = sandbox::ALLOWED.iter().chain(sandbox::ONLY_AT_START);
+    let calls = calls.map(|(constant, _)| constant.trim_start_matches("SYS_"));
+    // Other architectures lack calls that x86_64 has of old; the unit is for all of them.
+    let more = if cfg!(target_arch = "x86_64") { unit::More::Wrong } else { unit::More::Right };
+    assert_clean(&unit::differs(&service, "SystemCallFilter", calls, more));
+    let families = sandbox::FAMILIES.iter().map(|(name, _)| *name);
+    assert_clean(&unit::differs(&service, "RestrictAddressFamilies", families, unit::More::Wrong));
 }
 
 #[test]

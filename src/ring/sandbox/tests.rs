@@ -191,7 +191,7 @@ fn every_number_has_the_verdict_of_the_list() {
         assert_eq!(run(&steps, number, 0xc000_003e, inet), wanted, "call {number}");
     }
     for family in 0..64 {
-        let allowed = FAMILIES.contains(&family);
+        let allowed = FAMILIES.iter().any(|(_, listed)| *listed == family);
         let verdict = run(&steps, libc::SYS_socket as u32, 0xc000_003e, family as u32);
         assert_eq!(verdict == libc::SECCOMP_RET_ALLOW, allowed, "family {family}");
     }

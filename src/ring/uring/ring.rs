@@ -322,4 +322,46 @@ mod tests {
         assert_eq!(done, (0..20).collect::<Vec<_>>());
         assert!(ring.all_handed_over());
     }
+
+    /// The result of one entry on a ring that is open.
+    fn result_of(ring: &mut Ring, entry: squeue::Entry) -> i32 {
+        // SAFETY: what the entries of these tests point to is static, or nothing.
+        unsafe { ring.push(entry.user_data(7)) };
+        ring.enter(Some(Duration::from_secs(5))).unwrap();
+        let done = ring.next().unwrap();
+        assert_eq!(done.user_data(), 7);
+        done.result()
+    }
+
+    #[test]
+    fn an_open_ring_refuses_all_but_the_ops_and_registrations_in_use() {
+        static BYTES: [u8; 1] = [0];
+        let options = KernelOptions { sq_entries: 4, cq_entries: 64, ..KernelOptions::default() };
+        let mut ring = Ring::new(&options).unwrap();
+        ring.enable().unwrap();
+        let (read, write) = crate::sys::pipe().unwrap();
+        let fd = types::Fd(write.as_raw_fd());
+        let refused = [
+            opcode::Nop::new().build(),
+            opcode::Write::new(fd, BYTES.as_ptr(), 1).build(),
+            opcode::Send::new(fd, BYTES.as_ptr(), 1).build(),
+            opcode::Close::new(fd).build(),
+            opcode::Splice::new(types::Fd(read.as_raw_fd()), -1, fd, -1, 1).build(),
+            opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).build(),
+            opcode::UnlinkAt::new(types::Fd(-1), c"nothing".as_ptr()).build(),
+            // An op in use, with a flag that is not.
+            opcode::PollAdd::new(fd, libc::POLLOUT as u32).build().flags(squeue::Flags::IO_DRAIN),
+        ];
+        for entry in refused {
+            let code = format!("{entry:?}");
+            assert_eq!(result_of(&mut ring, entry), -libc::EACCES, "{code}");
+        }
+        let poll = opcode::PollAdd::new(fd, libc::POLLOUT as u32).build();
+        assert!(result_of(&mut ring, poll) > 0, "what is in use works");
+        let refused = ring.submitter().register_files(&[write.as_raw_fd()]).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EACCES));
+        let mut workers = [1, 1];
+        let refused = ring.submitter().register_iowq_max_workers(&mut workers).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EACCES));
+    }
 }
