@@ -15,6 +15,9 @@ pub enum Order {
     Sequential,
     /// Shuffled, each connection in its own way: what rarest first looks like to a seeder.
     Random,
+    /// One shuffle that all connections walk together, each taking every so-manieth piece: until all
+    /// have come once, none goes to two of them.
+    Shared,
     /// So many of 100 requests go to a hot set of so many of 100 pieces, the same for all
     /// connections; within the set and outside of it each connection has a shuffle of its own. What
     /// a release day looks like: a few pieces that everybody lacks.
@@ -29,7 +32,7 @@ impl Order {
     /// many may be outstanding.
     pub fn blocks_apart(self, pieces: &Pieces) -> u64 {
         match self {
-            Order::Sequential | Order::Random => pieces.block_count(),
+            Order::Sequential | Order::Random | Order::Shared => pieces.block_count(),
             Order::HotSet { pieces_percent, .. } => {
                 let hot = hot_pieces(pieces.count(), pieces_percent);
                 let few = hot.min(pieces.count() - hot).max(1);
@@ -43,7 +46,7 @@ impl Order {
 /// Not an order.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "order '{0}': sequential, random, hot-set or hot-set:R:P is needed, where R of 100 requests \
+    "order '{0}': sequential, random, shared, hot-set or hot-set:R:P is needed, where R of 100 requests \
      (1 to 99) go to P of 100 pieces (1 to 99); hot-set alone is hot-set:90:10"
 )]
 pub struct OrderError(String);
@@ -56,6 +59,7 @@ impl std::str::FromStr for Order {
         match text {
             "sequential" => return Ok(Order::Sequential),
             "random" => return Ok(Order::Random),
+            "shared" => return Ok(Order::Shared),
             "hot-set" => return Ok(Order::HOT_SET),
             _ => {}
         }
@@ -74,6 +78,7 @@ impl fmt::Display for Order {
         match self {
             Order::Sequential => f.write_str("sequential"),
             Order::Random => f.write_str("random"),
+            Order::Shared => f.write_str("shared"),
             Order::HotSet { requests_percent, pieces_percent } => {
                 write!(f, "hot-set:{requests_percent}:{pieces_percent}")
             }
@@ -108,6 +113,11 @@ impl Blocks {
                 Walk::Straight { next: u32::try_from(start).unwrap_or(0) }
             }
             Order::Random => Walk::Shuffled(Shuffle::new(count, connection)),
+            Order::Shared => {
+                let connections = connections.max(1);
+                let round = connection % connections;
+                Walk::Shared { connections, round, next: round }
+            }
             Order::HotSet { requests_percent, pieces_percent } => {
                 let hot = hot_pieces(count, pieces_percent);
                 Walk::HotSet {
@@ -140,8 +150,13 @@ impl Blocks {
 enum Walk {
     Straight { next: u32 },
     Shuffled(Shuffle),
+    /// Every so-manieth place of one shuffle, from `round` on; then those of the next round.
+    Shared { connections: u32, round: u32, next: u32 },
     HotSet { requests_percent: u8, hot: Shuffle, cold: Shuffle, begun: u64 },
 }
+
+/// The shuffle that all connections of a shared order walk.
+const SHARED_KEY: u64 = 0x0a11;
 
 /// Which pieces are hot is a shuffle that all connections share.
 const HOT_KEY: u64 = 0x5eed;
@@ -155,6 +170,15 @@ impl Walk {
                 piece
             }
             Walk::Shuffled(shuffle) => shuffle.next(),
+            Walk::Shared { connections, round, next } => {
+                while *next >= count {
+                    *round = (*round + 1) % *connections;
+                    *next = *round;
+                }
+                let place = *next;
+                *next = place.saturating_add(*connections);
+                shuffled(place, count, SHARED_KEY)
+            }
             Walk::HotSet { requests_percent, hot, cold, begun } => {
                 *begun += 1;
                 let is_hot = mix(*begun) % 100 < u64::from(*requests_percent);
@@ -232,7 +256,7 @@ mod tests {
             exponent in 14_u32..20, total_bytes in 1_u64..(1 << 24), connection in 0_u32..7,
         ) {
             let pieces = Pieces::even(1 << exponent, total_bytes).unwrap();
-            for order in [Order::Sequential, Order::Random] {
+            for order in [Order::Sequential, Order::Random, Order::Shared] {
                 let round = one_round(&pieces, order, connection);
                 let distinct: BTreeSet<_> = round.iter().map(|b| (b.piece, b.begin)).collect();
                 prop_assert_eq!(distinct.len(), round.len());
@@ -279,12 +303,28 @@ mod tests {
 
     #[test]
     fn an_order_is_read_as_it_is_written() {
-        for text in ["sequential", "random", "hot-set:80:20"] {
+        for text in ["sequential", "random", "shared", "hot-set:80:20"] {
             assert_eq!(text.parse::<Order>().unwrap().to_string(), text);
         }
         assert_eq!("hot-set".parse(), Ok(Order::HOT_SET));
         for text in ["", "hot", "hot-set:", "hot-set:0:10", "hot-set:90:100", "hot-set:9"] {
             assert_eq!(text.parse::<Order>(), Err(OrderError(text.into())));
+        }
+    }
+
+    #[test]
+    fn of_a_shared_order_each_piece_goes_to_one_connection_before_any_goes_to_two() {
+        for (count, connections) in [(1_000, 7), (1_000, 100), (9, 10)] {
+            let pieces = Pieces::even(1 << 14, u64::from(count) << 14).unwrap();
+            let mut asked = Vec::new();
+            for connection in 0..connections {
+                let mut blocks = Blocks::new(pieces.clone(), Order::Shared, connection, connections);
+                let own = (count + connections - 1 - connection) / connections;
+                asked.extend((0..own).map(|_| blocks.next_block().piece.0));
+            }
+            assert!(!asked.is_sorted());
+            asked.sort_unstable();
+            assert_eq!(asked, (0..count).collect::<Vec<_>>());
         }
     }
 

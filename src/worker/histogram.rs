@@ -9,7 +9,8 @@ use super::counters::Cell;
 const PARTS: usize = 1 << PARTS_BITS;
 const PARTS_BITS: u32 = 3;
 
-/// Octaves above the first, which holds 0 to 7 us one by one: up to 134 s, and all that is longer.
+/// Octaves above the first, which holds 0 to 7 us one by one: up to 134 s. Longer times count as
+/// that.
 const OCTAVES: usize = 24;
 
 const BUCKETS: usize = PARTS * (OCTAVES + 1);
@@ -63,9 +64,6 @@ fn bucket_of(us: u64) -> usize {
 
 /// The largest value of a bucket.
 fn largest_of(bucket: usize) -> u64 {
-    if bucket == BUCKETS - 1 {
-        return u64::MAX;
-    }
     let octave = (bucket / PARTS).saturating_sub(1);
     let above = (bucket - octave * PARTS + 1) as u64;
     (above << octave) - 1
@@ -108,7 +106,7 @@ impl Distribution {
     /// The buckets that are not empty, ascending: the largest value each holds, and how often one was met.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let counted = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
-        counted.map(|(bucket, count)| (largest_of(bucket).min(self.max_us), *count))
+        counted.map(|(bucket, count)| (largest_of(bucket), *count))
     }
 
     /// Microseconds that so many of 10,000 values were not above; 0 of none.
@@ -118,7 +116,7 @@ impl Distribution {
         for (us, count) in self.buckets() {
             seen += count;
             if seen >= rank {
-                return us;
+                return us.min(self.max_us);
             }
         }
         0
