@@ -87,7 +87,7 @@ def in_turn(options, running, lab: Lab, slow, loads: dict) -> dict:
 def leechers_of(lab: Lab, running, slow, seconds: int):
     """Ten leechers of the slow torrent; what they get is little."""
     command = [
-        *ENDS_WITH_US, lab.swarm, "flood", running.listen, "--torrent", slow.torrent, "--from", "10.77.200.1..",
+        *ENDS_WITH_US, lab.swarm, "flood", running.listen, "--torrent", slow.torrent, "--from", lab.net.leechers.replace(".1.1..", ".200.1.."),
         "--connections", 10, "--depth", 16, "--order", "random", "--seconds", seconds, "--core", lab.cores.swarm, "--quiet",
     ]  # fmt: skip
     process = subprocess.Popen(
