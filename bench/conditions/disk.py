@@ -131,7 +131,7 @@ def read_once(lab: Lab, content: Content, seconds: int) -> dict:
         "read_per_sent": read / max(sent_once, 1),
         "fetches": counted["fetches"],
         "waits_outside_ring": counted["voluntary_switches"],
-        "remark": f"{short} bytes were never sent: more --seconds" if short else None,
+        "remark": f"void: {short} bytes were never sent, and part of them was read: more --seconds" if short else None,
     }
 
 

@@ -5,18 +5,15 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "peers"))
-
-import programs  # noqa: E402
-from content import Content, data_file, drop, read_through, resident, torrent_of  # noqa: E402
-from cores import choose  # noqa: E402
-from network import network  # noqa: E402
-from seeders import ENDS_WITH_US, Running, Seeder, own_cgroup  # noqa: E402
+import programs
+from content import Content, data_file, drop, read_through, resident, torrent_of
+from cores import choose
+from network import network
+from seeders import ENDS_WITH_US, Running, Seeder, own_cgroup
 
 RESIDENT_MIN = 0.995  # below it a load of what lies in the page cache has measured a disk
 COUNTERS_S = 10

@@ -6,18 +6,21 @@ import pathlib
 import subprocess
 import sys
 
-from disk import amplification, memory
-from isolation import slow_device, stalled
-from lab import Lab
-from rest import idle, soak
-from seeders import stop_by_signals
-from speed import epoll, open_loop, veth
+# What seeders, data and networks are, comparisons and conditions have in common.
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "peers"))
+
+from disk import amplification, memory  # noqa: E402
+from isolation import slow_device, stalled  # noqa: E402
+from lab import Lab  # noqa: E402
+from rest import idle, soak  # noqa: E402
+from seeders import stop_by_signals  # noqa: E402
+from speed import epoll, open_loop, veth  # noqa: E402
 
 CONDITIONS = {
     # name: (function, seconds of each load, repetitions, MiB of data)
     "veth": (veth, 5, 3, 2048),
     "memory": (memory, 8, 3, 2048),
-    "amplification": (amplification, 10, 1, 1000),
+    "amplification": (amplification, 20, 1, 1000),
     "slow-device": (slow_device, 5, 3, 2048),
     "stalled": (stalled, 15, 1, 1024),
     "idle": (idle, 10, 1, 1024),
