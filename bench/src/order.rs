@@ -148,11 +148,22 @@ impl Blocks {
 
 #[derive(Clone, Debug)]
 enum Walk {
-    Straight { next: u32 },
+    Straight {
+        next: u32,
+    },
     Shuffled(Shuffle),
     /// Every so-manieth place of one shuffle, from `round` on; then those of the next round.
-    Shared { connections: u32, round: u32, next: u32 },
-    HotSet { requests_percent: u8, hot: Shuffle, cold: Shuffle, begun: u64 },
+    Shared {
+        connections: u32,
+        round: u32,
+        next: u32,
+    },
+    HotSet {
+        requests_percent: u8,
+        hot: Shuffle,
+        cold: Shuffle,
+        begun: u64,
+    },
 }
 
 /// The shuffle that all connections of a shared order walk.
@@ -318,7 +329,8 @@ mod tests {
             let pieces = Pieces::even(1 << 14, u64::from(count) << 14).unwrap();
             let mut asked = Vec::new();
             for connection in 0..connections {
-                let mut blocks = Blocks::new(pieces.clone(), Order::Shared, connection, connections);
+                let mut blocks =
+                    Blocks::new(pieces.clone(), Order::Shared, connection, connections);
                 let own = (count + connections - 1 - connection) / connections;
                 asked.extend((0..own).map(|_| blocks.next_block().piece.0));
             }
