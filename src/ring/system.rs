@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -98,6 +99,34 @@ pub fn thread_cpu() -> io::Result<Duration> {
     // SAFETY: `time` is writable for the call.
     check(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) })?;
     Ok(Duration::new(time.tv_sec.max(0) as u64, time.tv_nsec.max(0) as u32))
+}
+
+/// How long a thread has worked, or waited for a core that others had.
+#[derive(Debug)]
+pub struct BusyTime {
+    /// /proc/self/task/TID/schedstat; without CONFIG_SCHED_INFO there is none.
+    schedstat: Option<File>,
+}
+
+impl BusyTime {
+    /// Of the calling thread, which alone is to read it.
+    pub fn of_thread() -> BusyTime {
+        BusyTime { schedstat: File::open("/proc/thread-self/schedstat").ok() }
+    }
+
+    /// Since the thread began. Where the system does not tell how long it waited, its processor time.
+    pub fn read(&self) -> Duration {
+        let mut text = [0; 64];
+        let read = self.schedstat.as_ref().and_then(|file| file.read_at(&mut text, 0).ok());
+        let text = read.and_then(|bytes| std::str::from_utf8(text.get(..bytes)?).ok());
+        let mut numbers = text.unwrap_or_default().split_ascii_whitespace().map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(ran_ns)), Some(Ok(waited_ns))) => {
+                Duration::from_nanos(ran_ns) + Duration::from_nanos(waited_ns)
+            }
+            _ => thread_cpu().unwrap_or_default(),
+        }
+    }
 }
 
 /// Processor time of this process: in our code, and in the kernel on our behalf.

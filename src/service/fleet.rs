@@ -15,6 +15,7 @@ use crate::store::fetch::AskAgain;
 use crate::store::flights::Flights;
 use crate::worker::admission::Admission;
 use crate::worker::counters::Counters;
+use crate::worker::crew::Crew;
 use crate::worker::mailbox::{Command, Mailbox, Report};
 use crate::worker::slots::Interest;
 use crate::worker::thread::{self, Started};
@@ -94,16 +95,19 @@ impl Fleet {
             Slots::Limited(_) => Interest::new(options.torrent_count, workers),
         };
         let flights = Arc::<Flights>::default();
+        let mailboxes: Vec<Arc<Mailbox>> = (0..workers).map(|_| Mailbox::new()).collect();
+        let crew = Crew::new(mailboxes.iter().cloned());
         let mut shares = share_out(listeners, workers);
         let mut fleet = Fleet { members: Vec::new(), kernel: None, plan: String::new() };
         for (place, core) in options.cores.iter().enumerate() {
-            let mailbox = Mailbox::new();
+            let mailbox = mailboxes[place].clone();
             let counters = Arc::new(Counters::default());
             let shared = Shared {
                 admission: admission.clone(),
                 flights: flights.clone(),
                 interest: interest.clone(),
                 mailbox: mailbox.clone(),
+                crew: crew.clone(),
                 counters: counters.clone(),
                 notify: notify.clone(),
             };
@@ -171,7 +175,7 @@ impl Fleet {
             if let Some(report) = member.mailbox.next_report() {
                 member.has_stopped |= matches!(report, Report::Stopped | Report::Died(_));
                 // It may hold reports that did not fit.
-                member.waker.wake();
+                member.mailbox.wake_if_parked(&member.waker);
                 return Some((worker, report));
             }
         }

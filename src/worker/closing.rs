@@ -41,6 +41,16 @@ impl<K: Kernel> Worker<K> {
 
     /// As [`Worker::close`], of a connection that was taken out of its place.
     pub(super) fn finish(&mut self, connection: &mut Connection, how: How) {
+        match connection.phase {
+            Phase::Moving(to) => {
+                // Not to be closed before it has left the kernel: then it comes back to be.
+                self.shared.crew.moves(to.into(), self.options.place);
+                connection.phase = Phase::Recalled(how);
+                return;
+            }
+            Phase::Recalled(_) => return,
+            _ => {}
+        }
         connection.phase = Phase::Closing;
         self.fair.remove(connection.id.slot);
         connection.requests.clear();
@@ -69,10 +79,8 @@ impl<K: Kernel> Worker<K> {
 
     pub(super) fn on_closed(&mut self, id: ConnectionId, now: Instant) {
         let Some(mut connection) = self.take(id) else { return };
-        let place = &mut self.places[id.slot as usize];
-        place.generation = place.generation.wrapping_add(1);
-        self.free.push(id.slot);
-        self.fair.remove(id.slot);
+        self.free_the_place(id);
+        self.shared.crew.leaves(self.options.place);
         self.unacknowledged_bytes -= connection.unacknowledged_bytes;
         self.shared.admission.leave(connection.address.ip());
         if let Some(content) = connection.content.take() {
@@ -82,6 +90,14 @@ impl<K: Kernel> Worker<K> {
         }
         self.shared.counters.connections.set(self.occupied() as u64);
         self.end_if_stopped();
+    }
+
+    /// The place is another connection's from now on.
+    pub(super) fn free_the_place(&mut self, id: ConnectionId) {
+        let place = &mut self.places[id.slot as usize];
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        self.fair.remove(id.slot);
     }
 
     /// Closes every connection of a torrent, and its files.
@@ -108,9 +124,11 @@ impl<K: Kernel> Worker<K> {
     }
 
     /// Stops: with `drain`, what was begun goes out first.
-    pub(super) fn stop(&mut self, drain: bool) {
+    pub(super) fn stop(&mut self, drain: bool, now: Instant) {
         if self.stopping == Stopping::No {
             self.stopping = Stopping::Draining;
+            self.shared.mailbox.close();
+            self.read_arrivals(now);
             for place in 0..self.listeners.len() {
                 let socket = self.listeners[place].socket;
                 self.listeners[place].again_at = None;
@@ -128,8 +146,16 @@ impl<K: Kernel> Worker<K> {
     }
 
     /// Finishes the blocks that were begun, then closes.
-    fn drain(&mut self, id: ConnectionId) {
+    pub(super) fn drain(&mut self, id: ConnectionId) {
         let Some(mut connection) = self.take(id) else { return };
+        match connection.phase {
+            Phase::Closing | Phase::Recalled(_) => return self.put(connection),
+            Phase::Moving(_) => {
+                self.finish(&mut connection, How::Graceful);
+                return self.put(connection);
+            }
+            _ => {}
+        }
         connection.drop_requests();
         connection.control.clear();
         connection.metadata.clear();
@@ -145,7 +171,7 @@ impl<K: Kernel> Worker<K> {
         self.put(connection);
     }
 
-    fn end_if_stopped(&mut self) {
+    pub(super) fn end_if_stopped(&mut self) {
         if self.stopping != Stopping::Draining || self.occupied() > 0 {
             return;
         }

@@ -11,6 +11,7 @@ use ringseed_sched::rate::Meter;
 use ringseed_wire::Peer;
 use smallvec::SmallVec;
 
+use super::closing::How;
 use super::mailbox::ConnectionId;
 use crate::store::catalog::Entry;
 use crate::store::content::Content;
@@ -23,6 +24,10 @@ pub(super) enum Phase {
     /// The handshake came; the torrent's content is being loaded.
     Loading,
     Serving,
+    /// Leaves the kernel, for the worker at that place. What arrives is held.
+    Moving(u16),
+    /// As `Moving`, but it was closed meanwhile: that follows once it has left the kernel.
+    Recalled(How),
     /// Sends what was begun, then closes.
     Draining,
     /// Closed as far as we are concerned; the kernel has not said so yet.
@@ -83,8 +88,12 @@ pub(super) struct Connection {
     pub(super) info_hash: InfoHash,
     pub(super) entry: Option<Arc<Entry>>,
     pub(super) content: Option<Arc<Content>>,
-    /// Bytes behind the handshake, while the content is loaded.
+    /// Bytes behind the handshake while the content is loaded, and those received while it moves.
     pub(super) held: Vec<u8>,
+    /// The worker that it goes to as soon as nothing of it is under way.
+    pub(super) bound_for: Option<u16>,
+    /// It has moved lately, and stays until then.
+    pub(super) may_move_from: Instant,
     /// Frames of our own that ride in the next batch.
     pub(super) control: Vec<u8>,
     /// Blocks asked for and not begun, in the order they were asked.
@@ -133,6 +142,8 @@ impl Connection {
             entry: None,
             content: None,
             held: Vec::new(),
+            bound_for: None,
+            may_move_from: now,
             control: Vec::new(),
             requests: VecDeque::new(),
             metadata: VecDeque::new(),

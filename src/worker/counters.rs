@@ -100,6 +100,12 @@ counters! {
     accepted: Counter,
     /// Connections refused at a limit.
     refused: Counter,
+    /// Connections given to another worker.
+    moved_away: Counter,
+    /// Connections taken from other workers.
+    moved_here: Counter,
+    /// Connections that another worker had no room for: they stayed.
+    moves_refused: Counter,
     /// Connections closed for a fault of the peer.
     peer_faults: Counter,
     /// Connections reset because they held too many unacknowledged bytes.

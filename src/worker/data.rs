@@ -68,6 +68,10 @@ impl<K: Kernel> Worker<K> {
         content: Result<Arc<Content>, NoContent>,
         now: Instant,
     ) {
+        // It may have come with a connection meanwhile.
+        if !matches!(self.contents.get(&torrent), Some(Loaded::Waiting(_))) {
+            return;
+        }
         let Some(Loaded::Waiting(waiting)) = self.contents.remove(&torrent) else { return };
         let content = match content {
             Ok(content) => content,

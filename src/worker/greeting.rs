@@ -32,16 +32,22 @@ impl<K: Kernel> Worker<K> {
         let id = self.free_place();
         let peer = Peer::incoming(&PeerOptions::default(), now);
         let deadline = peer.deadline();
-        let connection = Connection::new(id, socket, address, peer, now);
-        self.places[id.slot as usize].connection = Some(Box::new(connection));
-        self.push(Op::Receive { socket }, Errand::Receive(id));
+        let mut connection = Box::new(Connection::new(id, socket, address, peer, now));
+        let better = self.better_place();
+        self.shared.crew.comes(self.options.place);
+        match better {
+            // Before anything is known of it: nothing is cheaper to move.
+            Some(place) => self.begin_move(&mut connection, place),
+            None => self.push(Op::Receive { socket }, Errand::Receive(id)),
+        }
+        self.places[id.slot as usize].connection = Some(connection);
         if let Some(at) = deadline {
             self.watch(id, at);
         }
         self.shared.counters.connections.set(self.occupied() as u64);
     }
 
-    fn free_place(&mut self) -> ConnectionId {
+    pub(super) fn free_place(&mut self) -> ConnectionId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.places.push(super::Place::default());
             (self.places.len() - 1) as u32

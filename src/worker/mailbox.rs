@@ -2,14 +2,16 @@
 //! wake-up; a full queue is back-pressure (kept and tried again), never a loss and never a wait.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam::queue::ArrayQueue;
 use ringseed_meta::{FileIndex, TorrentId};
-use ringseed_ring::Waker;
+use ringseed_ring::{Bell, Waker};
 use ringseed_wire::HashRequest;
 
+use super::migration::Parcel;
+use super::parking::Parking;
 use crate::store::catalog::Catalog;
 use crate::store::content::Content;
 
@@ -20,6 +22,9 @@ pub mod limits {
     pub const COMMANDS_MAX: usize = 1024;
     /// Reports waiting for the control thread from one worker; the worker keeps what does not fit.
     pub const REPORTS_MAX: usize = 1024;
+    /// Connections on their way to one worker from others: what one gives at a time, and as many that
+    /// were just accepted. A connection that does not fit stays where it is.
+    pub const ARRIVALS_MAX: usize = 256;
 }
 
 /// Names a connection of one worker; stale names are recognised.
@@ -47,6 +52,8 @@ pub enum Command {
     Content(TorrentId, Result<Arc<Content>, NoContent>),
     /// The answer to [`Report::NeedHashes`]: hashes in the order of BEP 52, or `None`: reject.
     Hashes { connection: ConnectionId, request: HashRequest, hashes: Option<Vec<[u8; 32]>> },
+    /// Give so many connections that are served to the worker at the place `to`.
+    Give { to: usize, connections: u32 },
     /// Close every connection, files too, then report [`Report::Stopped`]. What is in a batch
     /// goes out until `Stop { drain: false }` follows.
     Stop { drain: bool },
@@ -71,10 +78,17 @@ pub enum Report {
     Died(String),
 }
 
-/// The two queues between the control thread and one worker.
+/// The queues between the control thread and one worker, and from other workers to it.
 pub struct Mailbox {
     commands: ArrayQueue<Command>,
     reports: ArrayQueue<Report>,
+    arrivals: ArrayQueue<Parcel>,
+    /// The worker takes no more arrivals.
+    is_closed: AtomicBool,
+    /// Whether the worker waits for what comes here.
+    pub(super) parking: Parking,
+    /// What other workers ring then.
+    bell: OnceLock<Bell>,
     /// A report arrived that nobody has looked for yet.
     unread: AtomicBool,
 }
@@ -84,6 +98,10 @@ impl Mailbox {
         Arc::new(Mailbox {
             commands: ArrayQueue::new(limits::COMMANDS_MAX),
             reports: ArrayQueue::new(limits::REPORTS_MAX),
+            arrivals: ArrayQueue::new(limits::ARRIVALS_MAX),
+            is_closed: AtomicBool::new(false),
+            parking: Parking::default(),
+            bell: OnceLock::new(),
             unread: AtomicBool::new(false),
         })
     }
@@ -91,8 +109,53 @@ impl Mailbox {
     /// To the worker; `Err` gives the command back when the queue is full.
     pub fn command(&self, command: Command, waker: &Waker) -> Result<(), Command> {
         self.commands.push(command)?;
-        waker.wake();
+        self.wake_if_parked(waker);
         Ok(())
+    }
+
+    /// Ends the worker's wait, if it waits.
+    pub fn wake_if_parked(&self, waker: &Waker) {
+        if self.parking.must_ring() {
+            waker.wake();
+        }
+    }
+
+    /// Nothing lies here for the worker.
+    pub(super) fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.arrivals.is_empty()
+    }
+
+    pub(super) fn set_bell(&self, bell: Bell) {
+        // A worker has one kernel for life.
+        let _ = self.bell.set(bell);
+    }
+
+    /// From another worker: a connection. Then it rings the bell that is given back. `Err`: the queue
+    /// is full or closed, and this connection (or another one that was sent here) is the caller's.
+    pub(super) fn hand_over(&self, parcel: Parcel) -> Result<Option<&Bell>, Parcel> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(parcel);
+        }
+        self.arrivals.push(parcel)?;
+        // Pairs with the fence in `close`: either the worker sees this one, or we see that it is
+        // closed.
+        fence(Ordering::SeqCst);
+        if self.is_closed.load(Ordering::Relaxed)
+            && let Some(parcel) = self.arrivals.pop()
+        {
+            return Err(parcel);
+        }
+        Ok(self.bell.get().filter(|_| self.parking.must_ring()))
+    }
+
+    pub(super) fn next_arrival(&self) -> Option<Parcel> {
+        self.arrivals.pop()
+    }
+
+    /// The worker takes no more connections from others but those that are here already.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 
     pub fn next_command(&self) -> Option<Command> {

@@ -9,11 +9,14 @@ pub mod admission;
 mod closing;
 mod connection;
 pub mod counters;
+pub mod crew;
 mod data;
 mod greeting;
 pub mod histogram;
 pub mod limits;
 pub mod mailbox;
+pub mod migration;
+pub mod parking;
 mod receiving;
 mod seeder;
 mod sending;
@@ -29,13 +32,16 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use ringseed_meta::{Instant, PeerId, TorrentId};
-use ringseed_ring::{Completion, Failure, File, Kernel, Op, Outcome, Socket, Token, Verb, Wait};
+use ringseed_ring::{
+    Completion, Failure, File, Kernel, KernelError, Op, Outcome, Socket, Token, Verb, Wait,
+};
 use ringseed_sched::choke::Slots;
 use ringseed_sched::fair::Fair;
 
 use admission::Admission;
 use connection::Connection;
 use counters::Counters;
+use crew::Crew;
 use mailbox::{Command, ConnectionId, Mailbox, Report};
 use token::Errand;
 
@@ -78,6 +84,8 @@ pub struct Shared {
     /// Interested peers of each torrent at each worker, for `--slots N`.
     pub interest: slots::Interest,
     pub mailbox: Arc<Mailbox>,
+    /// All workers, this one among them.
+    pub crew: Arc<Crew>,
     pub counters: Arc<Counters>,
     /// Tells the control thread that reports are waiting.
     pub notify: Arc<dyn Fn() + Send + Sync>,
@@ -137,6 +145,7 @@ pub struct Worker<K: Kernel> {
     /// The place whose unacknowledged bytes are asked for next.
     next_asked: usize,
     next_memory_look: Instant,
+    share: migration::Share,
     stopping: Stopping,
     random: u64,
     scratch: Scratch,
@@ -156,6 +165,7 @@ impl<K: Kernel> Worker<K> {
         let ask_again = options.ask_again;
         let flights = shared.flights.clone();
         let random = options.seed | 1;
+        shared.mailbox.set_bell(kernel.bell());
         Worker {
             kernel,
             options,
@@ -183,15 +193,40 @@ impl<K: Kernel> Worker<K> {
             pressed: false,
             next_asked: 0,
             next_memory_look: Instant::ZERO,
+            share: migration::Share::default(),
             stopping: Stopping::No,
             random,
             scratch: Scratch::default(),
         }
     }
 
-    /// The kernel, for the outer loop: it alone calls `enter`.
+    /// The kernel, for tests.
     pub fn kernel(&mut self) -> &mut K {
         &mut self.kernel
+    }
+
+    /// Enters the kernel, for the outer loop. Whoever has something for this worker rings it while it
+    /// waits there, and only then.
+    pub fn enter(&mut self, wait: Wait) -> Result<(), KernelError> {
+        let wait = self.lie_down(wait);
+        let entered = self.kernel.enter(wait);
+        self.get_up();
+        entered
+    }
+
+    /// Before a wait: how long it may be, since something may have come in the last moment.
+    pub fn lie_down(&mut self, wait: Wait) -> Wait {
+        if wait == Wait::No {
+            return wait;
+        }
+        let mailbox = &self.shared.mailbox;
+        mailbox.parking.park();
+        if mailbox.is_empty() { wait } else { Wait::No }
+    }
+
+    /// After a wait.
+    pub fn get_up(&mut self) {
+        self.shared.mailbox.parking.unpark();
     }
 
     /// What it shares with the other threads.
@@ -211,6 +246,7 @@ impl<K: Kernel> Worker<K> {
         self.retry_deferred();
         self.start_accepting(now);
         self.read_commands(now);
+        self.read_arrivals(now);
         let mut completions = self.take_completions(now);
         self.meet_deadlines(now);
         self.tick(now);
@@ -242,6 +278,7 @@ impl<K: Kernel> Worker<K> {
             Errand::Send(id) => self.on_sent(id, outcome, now),
             Errand::Writable(id) => self.on_writable(id, outcome, now),
             Errand::Close(id) => self.on_closed(id, now),
+            Errand::Detach(id) => self.on_detached(id, outcome, now),
             Errand::Open(place) => self.on_opened(place, outcome, now),
             Errand::Look(place) => self.on_looked(place, outcome, now),
             Errand::ReadAhead(fetch) | Errand::ReadByte(fetch) | Errand::ReadDiscard(fetch) => {
@@ -266,7 +303,8 @@ impl<K: Kernel> Worker<K> {
             Stopping::Draining | Stopping::Stopped => None,
         };
         let deadline = self.deadlines.peek().map(|Reverse((at, ..))| *at);
-        let tick = (self.occupied() > 0 || !self.unreported.is_empty()).then_some(self.next_tick);
+        let looks = self.occupied() > 0 || self.share.permille > 0;
+        let tick = (looks || !self.unreported.is_empty()).then_some(self.next_tick);
         let next = [accept, deadline, tick].into_iter().flatten().min();
         Wait::AtMost(next.map_or(Duration::from_secs(60), |at| at.since(now)))
     }
@@ -355,7 +393,8 @@ impl<K: Kernel> Worker<K> {
                 Command::Hashes { connection, request, hashes } => {
                     self.on_hashes(connection, &request, hashes.as_deref());
                 }
-                Command::Stop { drain } => self.stop(drain),
+                Command::Give { to, connections } => self.give_some(to, connections),
+                Command::Stop { drain } => self.stop(drain, now),
             }
         }
     }
@@ -404,7 +443,10 @@ impl<K: Kernel> Worker<K> {
     }
 
     /// Puts a connection back, and into the line of those to be served if it can be.
-    fn put(&mut self, connection: Box<Connection>) {
+    fn put(&mut self, mut connection: Box<Connection>) {
+        if connection.bound_for.is_some() {
+            self.leave_if_bound(&mut connection);
+        }
         if connection.is_ready() {
             self.fair.ready(connection.id.slot);
         }
@@ -428,6 +470,7 @@ fn socket_of(op: &Op) -> Option<Socket> {
         | Op::Send { socket, .. }
         | Op::PollWritable { socket }
         | Op::PollReadable { socket }
+        | Op::Detach { socket }
         | Op::Close { socket, .. } => Some(socket),
         _ => None,
     }

@@ -38,7 +38,12 @@ impl<K: Kernel> Worker<K> {
                     self.hold(&mut connection, bytes);
                     break;
                 }
-                Phase::Draining | Phase::Closing => break,
+                // Bounded by what the kernel had received when it was asked for the socket.
+                Phase::Moving(_) => {
+                    connection.held.extend_from_slice(bytes);
+                    break;
+                }
+                Phase::Recalled(_) | Phase::Draining | Phase::Closing => break,
             }
             events.clear();
             let consumed = connection.peer.receive(now, bytes, &mut events);

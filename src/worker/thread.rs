@@ -81,19 +81,25 @@ fn prepare(
 }
 
 fn turn_until_stopped<K: Kernel>(mut worker: Worker<K>, counters: &Counters) -> Result<(), String> {
-    let start = clock();
+    let start = worker.shared().crew.start(clock);
+    let busy = system::BusyTime::of_thread();
+    let mut look_at = Instant::ZERO;
     let (mut turns, mut in_enter) = (Turns::default(), Duration::ZERO);
     let (mut now, mut left) = (start.elapsed(), switches());
     loop {
         turns.begin(now, left, processor_time);
-        let wait = worker.turn(Instant::from_us(now.as_micros() as u64));
+        let instant = Instant::from_us(now.as_micros() as u64);
+        if instant >= look_at {
+            look_at = worker.note_busy(busy.read().as_micros() as u64, instant);
+        }
+        let wait = worker.turn(instant);
         let (ended, entered) = (start.elapsed(), switches());
         counters.count_turn(turns.end(ended, entered, processor_time));
         if worker.is_stopped() {
             worker.publish();
             return Ok(());
         }
-        worker.kernel().enter(wait).map_err(|error| error.to_string())?;
+        worker.enter(wait).map_err(|error| error.to_string())?;
         now = start.elapsed();
         in_enter += now.saturating_sub(ended);
         counters.enter_us.set(in_enter.as_micros() as u64);

@@ -16,6 +16,8 @@ pub(super) enum Errand {
     Send(ConnectionId),
     Writable(ConnectionId),
     Close(ConnectionId),
+    /// Leaving the kernel.
+    Detach(ConnectionId),
     /// Opening a file, by its place in the list of opens.
     Open(u32),
     ReadAhead(FetchId),
@@ -53,6 +55,7 @@ impl Errand {
             Errand::ReadDiscard(id) => pack(9, id.index, id.generation),
             Errand::Nothing => pack(10, 0, 0),
             Errand::Look(place) => pack(11, place, 0),
+            Errand::Detach(id) => pack(12, id.slot, id.generation),
         }
     }
 
@@ -75,6 +78,7 @@ impl Errand {
             8 => Errand::ReadByte(fetch),
             9 => Errand::ReadDiscard(fetch),
             11 => Errand::Look(index),
+            12 => Errand::Detach(connection),
             _ => Errand::Nothing,
         }
     }
@@ -101,6 +105,7 @@ mod tests {
             Errand::ReadDiscard(fetch),
             Errand::Look(6),
             Errand::Nothing,
+            Errand::Detach(id),
         ] {
             assert_eq!(Errand::of(errand.token()), errand);
         }

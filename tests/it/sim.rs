@@ -1,8 +1,10 @@
-//! The worker under the simulated kernel: random torrents, random leechers, faults by seed.
+//! One worker, or two that give each other connections, under the simulated kernel: random torrents,
+//! random leechers, faults by seed.
 //!
 //! A run depends on its seed alone. `RINGSEED_SIM_SEEDS=10000` plays more seeds,
 //! `RINGSEED_SIM_SEED=7` replays one and prints what happens in it.
 
+mod hand;
 mod leecher;
 mod manner;
 mod stage;
@@ -50,12 +52,13 @@ fn every_seed_ends_with_right_bytes_and_nothing_left_over() {
     let seeds = number_from("RINGSEED_SIM_SEEDS").unwrap_or(SEEDS);
     let mut coverage = Coverage::default();
     let mut failed = Vec::new();
-    let (mut blocks, mut paused) = (0, 0);
+    let (mut blocks, mut paused, mut moves) = (0, 0, 0);
     for seed in 0..seeds {
         let played = play(seed, RIGHT);
         coverage.add(&played.coverage);
         blocks += played.blocks;
         paused += played.paused;
+        moves += played.moves;
         if !played.wrong.is_empty() {
             failed.push((seed, played.wrong));
             if failed.len() == TOLD_MAX {
@@ -64,13 +67,16 @@ fn every_seed_ends_with_right_bytes_and_nothing_left_over() {
         }
     }
     say_how_to_replay(&failed);
-    println!("{seeds} seeds: {blocks} blocks, {paused} torrents paused; faults met:");
+    println!(
+        "{seeds} seeds: {blocks} blocks, {paused} torrents paused, {moves} moves; faults met:"
+    );
     for &fault in Fault::ALL {
         println!("  {fault:?} {}", coverage.met(fault));
     }
     if seeds >= SEEDS {
         assert_eq!(coverage.never_met(), Vec::<Fault>::new());
         assert!(blocks > 20 * seeds && paused > seeds / 20, "{blocks} blocks, {paused} paused");
+        assert!(moves > 2 * seeds, "{moves} moves");
     }
 }
 
@@ -117,4 +123,10 @@ fn a_completion_that_never_comes_is_caught() {
 fn a_fetch_believed_without_asking_again_is_caught() {
     let wrong = first_caught(Script { ask_again: AskAgain::Never, ..RIGHT });
     assert!(wrong.iter().any(|rule| rule.contains("not asked for")), "{wrong:#?}");
+}
+
+#[test]
+fn bytes_lost_when_a_connection_moves_are_caught() {
+    let wrong = first_caught(Script { broken: Some(Break::BytesLostAtDetach), ..RIGHT });
+    assert!(wrong.iter().any(|rule| rule.contains("leecher")), "{wrong:#?}");
 }

@@ -96,6 +96,11 @@ impl Ops {
         self.ready.iter().any(|ready| !ready.is_empty())
     }
 
+    /// Of this kernel.
+    pub(crate) fn has_ready(&self, kernel: usize) -> bool {
+        self.ready.get(kernel).is_some_and(|ready| !ready.is_empty())
+    }
+
     /// Forgets what a receive has delivered and nobody has taken.
     pub(crate) fn forget_received(&mut self, op: OpId) {
         for ready in &mut self.ready {

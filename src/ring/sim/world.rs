@@ -38,6 +38,12 @@ impl World {
         self.0.borrow().now_us
     }
 
+    /// Whether the kernel of that number (in the order they were made, from 0) has completions to be
+    /// taken: its thread would wake up.
+    pub fn has_something_for(&self, kernel: usize) -> bool {
+        self.0.borrow().ops.has_ready(kernel)
+    }
+
     /// Ends the kernel's wait at that moment, so that the test can act. Of several the earliest
     /// counts, once: set the next one when it has come.
     pub fn alarm_at(&self, at_us: u64) {

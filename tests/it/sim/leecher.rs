@@ -131,6 +131,8 @@ impl Leecher {
         if self.manner.hostile && self.random.hits(300) {
             let at = self.random.below(48) as usize;
             greeting[at] ^= 1 << self.random.below(8);
+            // It may have hit what it says of itself.
+            self.manner.fast = greeting[27] & 4 != 0;
         }
         self.unsent.extend(greeting);
         if self.manner.extended && self.random.hits(800) {

@@ -2,19 +2,22 @@
 //! the test, leechers, and mishaps of the data.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringseed::store::catalog::{Catalog, Entry, TorrentState};
 use ringseed::store::fetch::AskAgain;
 use ringseed::worker::admission::Admission;
-use ringseed::worker::counters::Counters;
+use ringseed::worker::counters::{Cell, Counters};
+use ringseed::worker::crew::Crew;
 use ringseed::worker::mailbox::{Command, Mailbox, Report};
 use ringseed::worker::slots::Interest;
-use ringseed::worker::{Options, Shared, Worker};
-use ringseed_meta::{FileIndex, Instant, PeerId, TorrentId};
-use ringseed_ring::sim::{self, Coverage, Fault, Random, SimKernel, World};
-use ringseed_ring::{Kernel, Verb, Waker};
+use ringseed::worker::{Options, Shared};
+use ringseed_meta::{FileIndex, PeerId, TorrentId};
+use ringseed_ring::sim::{self, Coverage, Fault, Random, World};
+use ringseed_ring::{Kernel, Verb, Wait};
 use ringseed_sched::choke::Slots;
 
+use super::hand::Hand;
 use super::leecher::Leecher;
 use super::torrent::ModelTorrent;
 
@@ -30,6 +33,12 @@ const NOTICED_US: u64 = 1_000_000;
 /// Turns of the worker in one show: more is a loop that never ends.
 const TURNS_MAX: u64 = 2_000_000;
 
+/// Connections are told to move no more often than that: each has time for a block or two.
+const MOVES_EVERY_AT_LEAST_US: u64 = 5_000;
+
+/// Connections that may be admitted at a time.
+const CONNECTIONS_MAX: u32 = 1000;
+
 /// What a seed is played with, besides what the seed draws.
 #[derive(Clone, Copy)]
 pub(crate) struct Script {
@@ -44,6 +53,8 @@ pub(crate) struct Played {
     pub(crate) coverage: Coverage,
     pub(crate) fingerprint: u64,
     pub(crate) blocks: u64,
+    /// Connections that went from one worker to another.
+    pub(crate) moves: u64,
     pub(crate) paused: u64,
 }
 
@@ -58,21 +69,22 @@ struct Paused {
 struct Stage {
     world: World,
     random: Random,
-    worker: Worker<SimKernel>,
-    mailbox: Arc<Mailbox>,
-    counters: Arc<Counters>,
-    waker: Waker,
+    hands: Vec<Hand>,
+    crew: Arc<Crew>,
+    admission: Arc<Admission>,
     entries: Vec<Arc<Entry>>,
     torrents: Vec<ModelTorrent>,
     leechers: Vec<Leecher>,
-    /// Commands on their way, with the time they arrive.
-    commands: Vec<(u64, Command)>,
+    /// Commands on their way, each with the time it arrives and the worker it is for.
+    commands: Vec<(u64, usize, Command)>,
+    /// When connections are next told to move, and how often.
+    move_us: Option<u64>,
+    moves_every_us: u64,
     /// When the next mishap comes.
     mishap_us: Option<u64>,
     paused: Vec<Paused>,
     /// Many leechers want the same few slots.
     crowd: bool,
-    stopped: bool,
     trace: bool,
     turns: u64,
     wrong: Vec<String>,
@@ -95,15 +107,12 @@ impl Stage {
     fn new(world: World, seed: u64, script: Script) -> Stage {
         let mut random = Random::new(seed ^ 0x73_7461_6765);
         let listen = std::net::SocketAddr::from(([10, 0, 0, 1], 6881));
-        let listener = world.listen(listen).unwrap();
         let torrents: Vec<ModelTorrent> = (0..random.between(1, 3) as u32)
             .map(|id| ModelTorrent::new(&world, &mut random, TorrentId(id)))
             .collect();
         let entries: Vec<Arc<Entry>> =
             torrents.iter().map(|torrent| Arc::new(torrent.entry())).collect();
-        let mailbox = Mailbox::new();
-        let kernel = world.kernel();
-        let waker = kernel.waker();
+        let workers = if random.hits(500) { 2 } else { 1 };
         let slots = if random.hits(250) {
             Slots::Limited(random.between(1, 3) as u32)
         } else {
@@ -111,7 +120,7 @@ impl Stage {
         };
         let options = Options {
             place: 0,
-            workers: 1,
+            workers,
             peer_id: PeerId(*b"-RS0001-simulatedsim"),
             listen_port: 6881,
             slots,
@@ -124,29 +133,37 @@ impl Stage {
             ask_again: script.ask_again,
             seed,
         };
-        let counters = Arc::new(Counters::default());
-        let shared = Shared {
-            flights: Arc::default(),
-            admission: Arc::new(Admission::new(1000, 0)),
-            interest: Interest::new(torrents.len(), 1),
-            mailbox: Arc::clone(&mailbox),
-            counters: Arc::clone(&counters),
-            notify: Arc::new(|| ()),
+        let mailboxes: Vec<Arc<Mailbox>> = (0..workers).map(|_| Mailbox::new()).collect();
+        let crew = Crew::new(mailboxes.iter().cloned());
+        let admission = Arc::new(Admission::new(CONNECTIONS_MAX, 0));
+        let (flights, interest) = (Arc::default(), Interest::new(torrents.len(), workers));
+        let hire = |(place, mailbox): (usize, Arc<Mailbox>)| {
+            let shared = Shared {
+                flights: Arc::clone(&flights),
+                admission: Arc::clone(&admission),
+                interest: interest.clone(),
+                mailbox,
+                crew: Arc::clone(&crew),
+                counters: Arc::default(),
+                notify: Arc::new(|| ()),
+            };
+            Hand::new(&world, listen, Options { place, ..options.clone() }, shared)
         };
-        let worker = Worker::new(kernel, vec![listener], options, shared);
+        let hands: Vec<Hand> = mailboxes.into_iter().enumerate().map(hire).collect();
+        let moves_every_us = MOVES_EVERY_AT_LEAST_US + random.of_any_size(400_000);
         let mut stage = Stage {
-            worker,
-            mailbox,
-            counters,
-            waker,
+            hands,
+            crew,
+            admission,
             entries,
             torrents,
             leechers: Vec::new(),
             commands: Vec::new(),
+            move_us: (workers > 1).then_some(moves_every_us),
+            moves_every_us,
             mishap_us: random.hits(500).then(|| random.of_any_size(1_500_000)),
             paused: Vec::new(),
             crowd: slots != Slots::Unlimited && seed.is_multiple_of(2),
-            stopped: false,
             trace: script.trace,
             turns: 0,
             wrong: Vec::new(),
@@ -159,8 +176,11 @@ impl Stage {
 
     /// The catalog is published, files are cold or warm or hidden, leechers connect.
     fn set(&mut self, listen: std::net::SocketAddr) {
-        let catalog = Command::Catalog(Arc::new(Catalog::new(self.entries.clone())));
-        self.mailbox.command(catalog, &self.waker).unwrap();
+        let catalog = Arc::new(Catalog::new(self.entries.clone()));
+        for hand in &self.hands {
+            let command = Command::Catalog(Arc::clone(&catalog));
+            hand.mailbox.command(command, &hand.waker).unwrap();
+        }
         for file in self.torrents.iter().flat_map(|torrent| &torrent.files) {
             match self.random.below(10) {
                 0..=3 => self.world.warm(&file.path),
@@ -203,7 +223,7 @@ impl Stage {
         }
     }
 
-    /// One round: the control thread, the leechers, the worker, the kernel. False: it has stopped.
+    /// One round: the control thread, the leechers, the workers, the kernel. False: it has stopped.
     fn turn(&mut self) -> bool {
         let now_us = self.world.now_us();
         self.serve(now_us);
@@ -211,51 +231,74 @@ impl Stage {
             self.mishap_us = None;
             self.mishap();
         }
+        if self.move_us.is_some_and(|at_us| at_us <= now_us) {
+            self.move_us = Some(now_us + self.moves_every_us);
+            let from = self.random.below(self.hands.len() as u64) as usize;
+            let (to, connections) = (1 - from, self.random.between(1, 3) as u32);
+            self.commands.push((now_us, from, Command::Give { to, connections }));
+        }
         for leecher in &mut self.leechers {
             let torrent = leecher.torrent;
             leecher.step(now_us, &self.torrents[torrent], &mut self.wrong);
         }
         let acts = self.leechers.iter().filter(|leecher| !leecher.done);
         let acts = acts.map(|leecher| leecher.alarm_us().max(now_us + 1));
-        let arrivals = self.commands.iter().map(|(at_us, _)| *at_us);
-        if let Some(next_us) = acts.chain(arrivals).chain(self.mishap_us).min() {
+        let arrivals = self.commands.iter().map(|(at_us, ..)| *at_us);
+        let next = acts.chain(arrivals).chain(self.mishap_us).chain(self.move_us);
+        if let Some(next_us) = next.min() {
             self.world.alarm_at(next_us);
         }
-        let wait = self.worker.turn(Instant::from_us(now_us));
+        for place in 0..self.hands.len() {
+            // Another program may have the core for a while.
+            let is_kept = self.hands.len() > 1 && self.random.hits(100);
+            let hand = &mut self.hands[place];
+            if !is_kept && (hand.until_us <= now_us || self.world.has_something_for(place)) {
+                hand.turn(now_us, &mut self.random);
+            }
+        }
         self.turns += 1;
         if self.turns > TURNS_MAX {
             self.wrong.push(format!("{TURNS_MAX} turns and no end"));
             return false;
         }
-        self.worker.kernel().enter(wait).is_ok()
+        let until_us = self.hands.iter().map(|hand| hand.until_us).min().unwrap_or(0);
+        let wait = match until_us.saturating_sub(now_us) {
+            0 => Wait::No,
+            wait_us => Wait::AtMost(Duration::from_micros(wait_us)),
+        };
+        self.hands[0].worker.kernel().enter(wait).is_ok()
     }
 
-    /// The control thread: answers what the worker asks for, after a while.
+    /// The control thread: answers what the workers ask for, after a while.
     fn serve(&mut self, now_us: u64) {
-        while let Some(report) = self.mailbox.next_report() {
-            let arrives_us = now_us + self.random.of_any_size(300_000);
-            match report {
-                Report::NeedContent(torrent) => {
-                    let content = Arc::clone(&self.torrents[torrent.0 as usize].content);
-                    self.commands.push((arrives_us, Command::Content(torrent, Ok(content))));
+        for place in 0..self.hands.len() {
+            while let Some(report) = self.hands[place].mailbox.next_report() {
+                let arrives_us = now_us + self.random.of_any_size(300_000);
+                match report {
+                    Report::NeedContent(torrent) => {
+                        let content = Arc::clone(&self.torrents[torrent.0 as usize].content);
+                        let command = Command::Content(torrent, Ok(content));
+                        self.commands.push((arrives_us, place, command));
+                    }
+                    Report::NeedHashes { connection, request, .. } => {
+                        let answer = Command::Hashes { connection, request, hashes: None };
+                        self.commands.push((arrives_us, place, answer));
+                    }
+                    Report::DataFault { torrent, file, fault } => {
+                        self.paused.push(Paused { torrent, file, fault, at_us: now_us });
+                    }
+                    Report::AcceptFailed(_) | Report::PeerFault { .. } => {}
+                    Report::Stopped => self.hands[place].stopped = true,
+                    Report::Died(why) => self.wrong.push(format!("the worker died: {why}")),
                 }
-                Report::NeedHashes { connection, request, .. } => {
-                    let answer = Command::Hashes { connection, request, hashes: None };
-                    self.commands.push((arrives_us, answer));
-                }
-                Report::DataFault { torrent, file, fault } => {
-                    self.paused.push(Paused { torrent, file, fault, at_us: now_us });
-                }
-                Report::AcceptFailed(_) | Report::PeerFault { .. } => {}
-                Report::Stopped => self.stopped = true,
-                Report::Died(why) => self.wrong.push(format!("the worker died: {why}")),
             }
         }
-        for (arrives_us, command) in std::mem::take(&mut self.commands) {
+        for (arrives_us, place, command) in std::mem::take(&mut self.commands) {
+            let hand = &self.hands[place];
             if arrives_us > now_us {
-                self.commands.push((arrives_us, command));
-            } else if let Err(command) = self.mailbox.command(command, &self.waker) {
-                self.commands.push((now_us + 1000, command));
+                self.commands.push((arrives_us, place, command));
+            } else if let Err(command) = hand.mailbox.command(command, &hand.waker) {
+                self.commands.push((now_us + 1000, place, command));
             }
         }
     }
@@ -305,25 +348,55 @@ impl Stage {
     /// Stops the worker as the program does: drains, then gives the rest up.
     fn stop(&mut self) {
         let drain = self.random.hits(500);
-        let until_us = self.world.now_us() + if drain { DRAIN_US } else { 0 };
-        self.commands.push((0, Command::Stop { drain }));
-        while !self.worker.is_stopped() && self.world.now_us() < until_us {
+        self.move_us = None;
+        let now_us = self.world.now_us();
+        let until_us = now_us + if drain { DRAIN_US } else { 0 };
+        for place in 0..self.hands.len() {
+            let late_us = if place > 0 { self.random.of_any_size(50_000) } else { 0 };
+            self.commands.push((now_us + late_us, place, Command::Stop { drain }));
+        }
+        while !self.has_stopped() && self.world.now_us() < until_us {
             if !self.turn() {
                 return;
             }
         }
-        self.commands.push((0, Command::Stop { drain: false }));
+        for place in 0..self.hands.len() {
+            self.commands.push((0, place, Command::Stop { drain: false }));
+        }
         let until_us = self.world.now_us() + CLOSE_US;
-        while self.world.now_us() < until_us
-            && !(self.worker.is_stopped() && self.world.live_ops() == 0)
+        while self.world.now_us() < until_us && !(self.has_stopped() && self.world.live_ops() == 0)
         {
             if !self.turn() {
                 return;
             }
         }
         self.serve(self.world.now_us());
-        if !self.worker.is_stopped() || !self.stopped {
-            self.wrong.push("the worker did not stop".to_owned());
+        if !self.has_stopped() || !self.hands.iter().all(|hand| hand.stopped) {
+            self.wrong.push("a worker did not stop".to_owned());
+        }
+        self.count_again();
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.hands.iter().all(|hand| hand.worker.is_stopped())
+    }
+
+    /// Everybody has gone: nobody may be counted any more.
+    fn count_again(&mut self) {
+        if self.crew.loads().any(|load| load.connections != 0) {
+            self.wrong.push("connections are counted that are gone".to_owned());
+        }
+        let nobody = std::net::IpAddr::from([10, 0, 0, 9]);
+        if (0..CONNECTIONS_MAX).any(|_| self.admission.admit(nobody).is_err()) {
+            self.wrong.push("connections are admitted that are gone".to_owned());
+        }
+        let sum = |of: fn(&Counters) -> &Cell| -> u64 {
+            self.hands.iter().map(|hand| of(&hand.counters).read()).sum()
+        };
+        let (away, here) =
+            (sum(|counters| &counters.moved_away), sum(|counters| &counters.moved_here));
+        if away != here || sum(|counters| &counters.peers) != 0 {
+            self.wrong.push(format!("{away} connections went to another worker, {here} came"));
         }
     }
 
@@ -365,7 +438,7 @@ impl Stage {
         // Of pages in flight the worker knows by its own fetches, unless parts of a read overtake
         // each other, or a batch beside it is being copied.
         let in_flight = self.world.blocked().in_flight;
-        let copies = self.counters.copied_batches.read();
+        let copies: u64 = self.hands.iter().map(|hand| hand.counters.copied_batches.read()).sum();
         if in_flight > 0 && copies == 0 && coverage.met(Fault::DiskReordered) == 0 {
             wrong.push(format!("{in_flight} sends waited for pages in flight"));
         }
@@ -375,7 +448,8 @@ impl Stage {
     fn end(mut self) -> Played {
         self.leechers.iter_mut().for_each(Leecher::hang_up);
         let blocks = self.leechers.iter().map(|leecher| leecher.blocks).sum();
-        drop(self.worker);
+        let moves = self.hands.iter().map(|hand| hand.counters.moved_here.read()).sum();
+        drop(self.hands);
         let mut wrong = self.wrong;
         wrong.extend(self.world.violations_at_rest());
         Played {
@@ -383,6 +457,7 @@ impl Stage {
             coverage: self.world.coverage(),
             fingerprint: self.world.fingerprint(),
             blocks,
+            moves,
             paused: self.paused.len() as u64,
         }
     }
