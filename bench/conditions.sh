@@ -32,4 +32,7 @@ if [[ -z ${CONDITIONS_BUILT-} ]]; then
     cargo build --quiet --release -p ringseed-ring --examples
 fi
 ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
+# Other namespaces than the first do not show it.
+TCP_MEM=$(cat /proc/sys/net/ipv4/tcp_mem)
+export TCP_MEM
 exec "$here/ns.sh" python3 "$here/conditions/main.py" "$@" --target "$target"

@@ -160,7 +160,7 @@ load = [
 def stalled(lab: Lab, options) -> Outcome:
     content, remarks = lab.data(options.mib), []
     lab.warm(content)
-    low, pressure, _ = map(int, pathlib.Path("/proc/sys/net/ipv4/tcp_mem").read_text().split())
+    low, pressure, _ = map(int, os.environ["TCP_MEM"].split())
     with lab.run(lab.ringseed(), content) as running, Watch() as watch:
         text = STALLED.format(seconds=options.seconds, stalled=options.connections)
         result = lab.scenario(running, text)
