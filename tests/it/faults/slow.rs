@@ -16,7 +16,8 @@ const FAST_WAITS_MAX: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_mount_that_takes_its_time_holds_up_nobody_else() {
-    for way in WAYS {
+    // Each verb and each kernel once: a slow mount takes its time.
+    for way in [WAYS[0], WAYS[3]] {
         let stand = Stand::new().with("fast", FILE_BYTES).with("slow", FILE_BYTES).mirrored();
         let Some(stand) = stand else { return };
         let mut one_core = way.to_vec();
