@@ -15,6 +15,7 @@
 
 mod missing;
 mod one;
+mod onward;
 mod recent;
 
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ use smallvec::SmallVec;
 
 pub use missing::last_missing;
 pub use one::{Step, StepOutcome, Verdict};
+pub use onward::{Onward, Rest};
 
 use super::devices::{Device, Devices, bios_of};
 use super::files::{FileId, Source};
@@ -48,6 +50,11 @@ pub mod limits {
     pub const WINDOW_BYTES: u64 = 16 * 1024;
     /// Bytes in flight that are read ahead and nobody waits for: eight runs of half a megabyte.
     pub const AHEAD_BYTES_MAX: u64 = 4 << 20;
+    /// Bytes that are fetched ahead of one peer at most: a large batch.
+    pub const ONWARD_BYTES: u32 = 512 * 1024;
+    /// Pieces that a peer must have read in order before more is fetched than it asked for: two
+    /// neighbours come by chance.
+    pub const ONWARD_PIECES: u64 = 2;
     /// Tries to make a run stay resident before it is read as a whole for the verdict.
     pub const TRIES_MAX: u8 = 2;
     /// Bytes. What was fetched where residency is unknown is remembered by the page: a fetch of

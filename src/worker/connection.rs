@@ -15,6 +15,7 @@ use super::closing::How;
 use super::mailbox::ConnectionId;
 use crate::store::catalog::Entry;
 use crate::store::content::Content;
+use crate::store::fetch::Onward;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,6 +114,8 @@ pub(super) struct Connection {
     pub(super) waits: u32,
     /// The cache did not keep what was fetched: the next batch is copied.
     pub(super) copy_next: bool,
+    /// Where it reads, to fetch ahead of it.
+    pub(super) onward: Onward,
     pub(super) rate: Meter,
     /// Bytes that may be in the socket and not acknowledged: an upper bound between questions.
     pub(super) unacknowledged_bytes: u64,
@@ -154,6 +157,7 @@ impl Connection {
             pinned: SmallVec::new(),
             waits: 0,
             copy_next: false,
+            onward: Onward::default(),
             rate: Meter::new(now),
             unacknowledged_bytes: 0,
             blocked_since: None,

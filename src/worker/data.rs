@@ -321,7 +321,7 @@ impl<K: Kernel> Worker<K> {
         }
     }
 
-    fn take_steps(&mut self, steps: &mut Vec<Step>, now: Instant) {
+    pub(super) fn take_steps(&mut self, steps: &mut Vec<Step>, now: Instant) {
         // A step may be answered at once and push further ones: the list grows behind us.
         let mut at = 0;
         while at < steps.len() {

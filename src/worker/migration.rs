@@ -22,6 +22,7 @@ use super::token::Errand;
 use super::{Stopping, Worker};
 use crate::store::catalog::TorrentState;
 use crate::store::content::Content;
+use crate::store::fetch::Onward;
 
 /// A connection that moved stays for so long where it came to: what it costs there must show first.
 const MOVES_AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -193,6 +194,8 @@ impl<K: Kernel> Worker<K> {
         now: Instant,
     ) -> Parcel {
         self.free_the_place(connection.id);
+        // It names a file that only this worker has open.
+        connection.onward = Onward::default();
         self.unacknowledged_bytes -= connection.unacknowledged_bytes;
         if let Some(torrent) = connection.content.as_ref().map(|content| content.torrent) {
             self.note_interest(torrent, &mut connection, false);

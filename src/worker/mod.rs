@@ -16,6 +16,7 @@ pub mod histogram;
 pub mod limits;
 pub mod mailbox;
 pub mod migration;
+mod onward;
 pub mod parking;
 mod receiving;
 mod seeder;

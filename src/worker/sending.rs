@@ -164,7 +164,12 @@ impl<K: Kernel> Worker<K> {
         let copied = std::mem::take(&mut connection.copy_next) || self.options.verb == Verb::Copy;
         let count = match copied {
             true => plan.blocks.len(),
-            false => self.resident_blocks(connection, &plan, now),
+            false => {
+                let count = self.resident_blocks(connection, &plan, now);
+                let runs = plan.groups.iter().map(|group| group.run);
+                self.read_on(connection, &content, runs, plan.blocks.len(), now);
+                count
+            }
         };
         for at in 0..count {
             let block = plan.blocks[at].block;
