@@ -23,9 +23,11 @@ pub const CQ_ENTRIES_MIN: u32 = 4_096;
 /// by eventfd.
 pub const BELLS_MAX: usize = 128;
 
-/// Provided receive buffers: a seeder's input is frames of 5 to 17 bytes that are parsed within a
-/// turn, so this many serve as many sockets that are readable at once.
-pub const RECEIVE_BUFFERS: u16 = 4_096;
+/// Provided receive buffers: a mebibyte. An enter of Linux 6.14 and later answers some twenty sockets
+/// (older ones all that are readable; those beyond wait for the next turn), and frames are parsed
+/// within the turn. The ring hands them out one after the other, so all of them pass through the
+/// caches.
+pub const RECEIVE_BUFFERS: u16 = 512;
 
 /// Bytes of one receive buffer: a hundred requests, or one UDP datagram on the common MTU.
 pub const RECEIVE_BUFFER_BYTES: u32 = 2_048;

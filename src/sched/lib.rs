@@ -34,6 +34,10 @@ pub mod limits {
     /// first window takes, little enough to be wasted on a peer that goes away.
     pub const BATCH_BLOCKS_NEW: u32 = 4;
 
+    /// Bytes. Who asks for no more than this need not wait for a round of those who ask for much:
+    /// four blocks, what an interactive reader has outstanding.
+    pub const LITTLE_BYTES: u32 = 4 * BLOCK_BYTES;
+
     /// Bytes of credit or debt that a peer carries from one turn to its next: the largest
     /// request that is served (128 KiB), so that a peer with large requests can save up for one.
     pub const CARRY_BYTES_MAX: u32 = 128 * 1024;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use ringseed_meta::{BlockRef, InfoHash, Instant};
 use ringseed_ring::{Batch, File, Socket, Verb};
+use ringseed_sched::fair::Asks;
+use ringseed_sched::limits::{BATCH_BLOCKS_MAX, BLOCK_BYTES, LITTLE_BYTES};
 use ringseed_sched::rate::Meter;
 use ringseed_wire::Peer;
 use smallvec::SmallVec;
@@ -16,6 +18,9 @@ use super::mailbox::ConnectionId;
 use crate::store::catalog::Entry;
 use crate::store::content::Content;
 use crate::store::fetch::Onward;
+
+/// The largest batch.
+const ROOM_BYTES_MAX: u32 = BATCH_BLOCKS_MAX * BLOCK_BYTES;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +50,13 @@ pub(super) enum Outgoing {
     Blocked(Box<Batch>),
     /// The socket takes more, but pages of the rest went away meanwhile: waits for them.
     Refetching(Box<Batch>),
+}
+
+impl Outgoing {
+    /// The kernel has a batch.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self, Outgoing::Sending)
+    }
 }
 
 /// A piece of metadata that is to be sent (BEP 9).
@@ -117,6 +129,9 @@ pub(super) struct Connection {
     /// Where it reads, to fetch ahead of it.
     pub(super) onward: Onward,
     pub(super) rate: Meter,
+    /// Bytes of a batch that the socket will probably take: what it took of the last one that it
+    /// did not take in full, twice as much with each that it did.
+    pub(super) room_bytes: u32,
     /// Bytes that may be in the socket and not acknowledged: an upper bound between questions.
     pub(super) unacknowledged_bytes: u64,
     /// Since when the socket takes nothing.
@@ -159,6 +174,7 @@ impl Connection {
             copy_next: false,
             onward: Onward::default(),
             rate: Meter::new(now),
+            room_bytes: ROOM_BYTES_MAX,
             unacknowledged_bytes: 0,
             blocked_since: None,
             choke_since: now,
@@ -172,6 +188,12 @@ impl Connection {
         let open = matches!(self.phase, Phase::Serving | Phase::Loading);
         let wants_block = !self.requests.is_empty() && self.waits == 0;
         free && open && (wants_block || !self.control.is_empty() || !self.metadata.is_empty())
+    }
+
+    /// How much it asks for.
+    pub(super) fn asks(&self) -> Asks {
+        let blocks = (LITTLE_BYTES / BLOCK_BYTES) as usize;
+        if self.requests.len() <= blocks { Asks::Little } else { Asks::Much }
     }
 
     /// Takes a request back, if its block is not begun. False: it was not waiting.
@@ -212,6 +234,31 @@ impl Connection {
         let tail: u64 = self.frames.iter().skip(at).map(|frame| u64::from(frame.left)).sum();
         batch.truncate(batch.len() - tail);
         Some(self.frames.drain(at..).filter_map(|frame| frame.block).collect())
+    }
+
+    /// The socket took all of a batch, so that the next may be larger.
+    pub(super) fn took_all(&mut self) {
+        self.room_bytes = self.room_bytes.saturating_mul(2).min(ROOM_BYTES_MAX);
+    }
+
+    /// The socket took `bytes` of a batch and no more. What waits is cut to what it will take the
+    /// next time; the blocks behind that are asked for as before. All of what waits would be
+    /// gathered, and nearly all of it dropped, as often as a slow peer takes a little.
+    pub(super) fn took_some(&mut self, bytes: u32) {
+        self.room_bytes = bytes.clamp(BLOCK_BYTES, ROOM_BYTES_MAX);
+        let begun = |frame: &Frame| frame.block.is_none() || frame.left < frame.bytes;
+        let stays = self.frames.iter().rposition(begun).map_or(0, |at| at + 1);
+        let mut waits = 0;
+        let fitting = self.frames.iter().take_while(|frame| {
+            let fits = waits < self.room_bytes;
+            waits += frame.left;
+            fits
+        });
+        let at = fitting.count().max(stays);
+        if at < self.frames.len() {
+            let blocks = self.unload(at).unwrap_or_default();
+            blocks.into_iter().rev().for_each(|block| self.requests.push_front(block));
+        }
     }
 
     /// `bytes` went into the socket: which blocks that completed.

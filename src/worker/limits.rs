@@ -3,12 +3,19 @@
 /// Completions handled in a turn before anything is sent: a flood of small messages cannot
 /// keep those who are served waiting.
 pub const COMPLETIONS_PER_TURN: usize = 256;
-/// Batches built in a turn: at 256 KiB each about 3 ms of work, the longest time that a new
-/// request waits for the ring to be looked at.
-pub const BATCHES_PER_TURN: usize = 64;
-/// Bytes. The quantum of deficit round robin: 16 blocks, the batch size at which splicing
-/// was measured to be cheapest.
-pub const QUANTUM_BYTES: u32 = 16 * 16 * 1024;
+/// Bytes handed to sockets in a turn: about a quarter of a millisecond of work, the longest time
+/// that a new request waits for the ring to be looked at.
+pub const BYTES_PER_TURN: u32 = 2 << 20;
+/// Bytes that serving a peer costs at least, for that bound: one that turned out to have nothing
+/// to send takes time too.
+pub const BYTES_A_PEER_MIN: u32 = 8 * 1024;
+/// Completions taken between two batches for one peer, to find the end of the first: a send mostly
+/// ends within its push, and what stands before it in the queue is little.
+pub const COMPLETIONS_AFTER_SEND: usize = 8;
+/// Bytes. The quantum of deficit round robin: two of the largest batches. One peer's socket, its
+/// pages and its reader stay in the caches for so long: with a quarter of it, at 100 x 64, a byte
+/// cost the reader a fifth more.
+pub const QUANTUM_BYTES: u32 = 64 * 16 * 1024;
 /// Connections of one worker: what a token can name, far more than descriptors.
 pub const CONNECTIONS_MAX: u32 = super::token::INDEX_MAX;
 /// Bytes sent and not acknowledged before a peer may be reset for holding memory: less is

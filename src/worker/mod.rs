@@ -449,7 +449,7 @@ impl<K: Kernel> Worker<K> {
             self.leave_if_bound(&mut connection);
         }
         if connection.is_ready() {
-            self.fair.ready(connection.id.slot);
+            self.fair.ready(connection.id.slot, connection.asks());
         }
         let slot = connection.id.slot as usize;
         self.places[slot].connection = Some(connection);

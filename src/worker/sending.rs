@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ringseed_meta::{BlockRef, FileIndex, Instant};
 use ringseed_ring::{Batch, Failure, File, Kernel, Op, Outcome, Part, Residency, Run, Verb};
-use ringseed_sched::fair::{self, Again};
+use ringseed_sched::fair::{self, Again, Turn};
 use ringseed_wire::message;
 
 use super::closing::How;
@@ -84,11 +84,45 @@ impl<K: Kernel> Worker<K> {
     /// Gives batches to peers that are ready, each its fair share, until none is or the turn has
     /// done its work.
     pub(super) fn send_to_ready(&mut self, now: Instant) {
-        for _ in 0..limits::BATCHES_PER_TURN {
+        let mut bytes = 0;
+        while bytes < limits::BYTES_PER_TURN {
             let Some(turn) = self.fair.next() else { return };
-            let bytes = self.send_batch(turn.key, turn.allowance_bytes, now);
-            self.fair.spent(turn.key, bytes, Again::NotReady);
+            let sent = self.send_in_turn(turn, now);
+            let ready = self.occupant(turn.key).is_some_and(Connection::is_ready);
+            let again = if ready { Again::Ready } else { Again::NotReady };
+            self.fair.spent(turn.key, sent, again);
+            bytes += sent.max(limits::BYTES_A_PEER_MIN);
         }
+    }
+
+    /// Batch after batch for one peer, while its allowance lasts and its socket takes them.
+    fn send_in_turn(&mut self, turn: Turn, now: Instant) -> u32 {
+        let mut sent = 0;
+        while sent < turn.allowance_bytes {
+            let bytes = self.send_batch(turn.key, turn.allowance_bytes - sent, now);
+            if bytes == 0 {
+                break;
+            }
+            sent += bytes;
+            self.await_sent(turn.key, now);
+        }
+        sent
+    }
+
+    /// A batch has mostly ended by now: its peer need not stand in line for the next.
+    fn await_sent(&mut self, slot: u32, now: Instant) {
+        for _ in 0..limits::COMPLETIONS_AFTER_SEND {
+            let sends = |connection: &Connection| connection.outgoing.is_sending();
+            if !self.occupant(slot).is_some_and(sends) {
+                return;
+            }
+            let Some(completion) = self.kernel.next() else { return };
+            self.on_completion(completion, now);
+        }
+    }
+
+    fn occupant(&self, slot: u32) -> Option<&Connection> {
+        self.places.get(slot as usize)?.connection.as_deref()
     }
 
     fn send_batch(&mut self, slot: u32, allowance_bytes: u32, now: Instant) -> u32 {
@@ -113,7 +147,7 @@ impl<K: Kernel> Worker<K> {
                 true => BLOCK_BYTES,
                 false => fair::batch_bytes(connection.rate.bytes_per_s(now)),
             };
-            let allowance_bytes = allowance_bytes.min(paced);
+            let allowance_bytes = allowance_bytes.min(paced).min(connection.room_bytes);
             verb = self.load_blocks(&mut connection, &mut batch, allowance_bytes, now);
         }
         let bytes = batch.len() as u32;
@@ -339,10 +373,12 @@ impl<K: Kernel> Worker<K> {
             connection.outgoing = Outgoing::Nothing;
             self.kernel.recycle(batch);
         } else if batch.is_empty() {
+            connection.took_all();
             self.end_batch(&mut connection, batch);
         } else {
             self.shared.counters.partial_sends.add(1);
             connection.outgoing = Outgoing::Blocked(batch);
+            connection.took_some(bytes);
             connection.blocked_since = connection.blocked_since.or(Some(now));
             let op = Op::PollWritable { socket: connection.socket };
             self.push(op, Errand::Writable(id));

@@ -32,7 +32,7 @@ proptest! {
         turns in 1usize..200,
     ) {
         let mut fair = Fair::new(QUANTUM);
-        (0..).zip(&peers).for_each(|(key, _)| fair.ready(key));
+        (0..).zip(&peers).for_each(|(key, _)| fair.ready(key, Asks::Much));
         let mut served = vec![0u64; peers.len()];
         let mut history = vec![served.clone()];
         for _ in 0..turns {
@@ -62,17 +62,17 @@ proptest! {
         let mut fair = Fair::new(1);
         let mut ready = [false; 8];
         let mut turn = [false; 8];
-        let mut said = [false; 8];
         for (op, key, bytes) in ops {
             let at = key as usize;
             match op {
                 0 => {
-                    fair.ready(key);
-                    if turn[at] { said[at] = true } else { ready[at] = true }
+                    let asks = if bytes % 2 == 0 { Asks::Little } else { Asks::Much };
+                    fair.ready(key, asks);
+                    ready[at] |= !turn[at];
                 }
                 1 => {
                     fair.remove(key);
-                    (ready[at], turn[at], said[at]) = (false, false, false);
+                    (ready[at], turn[at]) = (false, false);
                 }
                 2 => {
                     let next = fair.next();
@@ -85,9 +85,10 @@ proptest! {
                     }
                 }
                 _ => {
-                    fair.spent(key, bytes, Again::NotReady);
+                    let again = if bytes % 3 == 0 { Again::Ready } else { Again::NotReady };
+                    fair.spent(key, bytes, again);
                     if turn[at] {
-                        (ready[at], turn[at], said[at]) = (said[at], false, false);
+                        (ready[at], turn[at]) = (again == Again::Ready, false);
                     }
                 }
             }
@@ -100,13 +101,13 @@ proptest! {
 #[test]
 fn a_deep_queue_does_not_starve_a_shallow_one() {
     let mut fair = Fair::new(QUANTUM);
-    (0..100).for_each(|key| fair.ready(key));
+    (0..100).for_each(|key| fair.ready(key, Asks::Much));
     (0..100).for_each(|_| {
         let turn = fair.next().unwrap();
         fair.spent(turn.key, turn.allowance_bytes, Again::Ready);
     });
     // A peer with one request comes last and is served within one round of the others.
-    fair.ready(100);
+    fair.ready(100, Asks::Much);
     let before_it = (0..).find(|_| {
         let turn = fair.next().unwrap();
         fair.spent(turn.key, turn.allowance_bytes, Again::Ready);
@@ -115,10 +116,81 @@ fn a_deep_queue_does_not_starve_a_shallow_one() {
     assert_eq!(before_it, Some(100));
 }
 
+/// Serves the next in line, whatever it may have; who it was.
+fn serve_next(fair: &mut Fair, again: Again) -> u32 {
+    let turn = fair.next().unwrap();
+    fair.spent(turn.key, turn.allowance_bytes, again);
+    turn.key
+}
+
+#[test]
+fn who_asks_little_goes_ahead_of_the_ring_once_a_round() {
+    let mut fair = Fair::new(QUANTUM);
+    (0..10).for_each(|key| fair.ready(key, Asks::Much));
+    for _ in 0..3 {
+        fair.ready(10, Asks::Little);
+        let turn = fair.next().unwrap();
+        assert_eq!(turn, Turn { key: 10, allowance_bytes: LITTLE_BYTES });
+        fair.spent(10, BLOCK_BYTES, Again::NotReady);
+        // In the same round it has had its share: it waits for its place in the ring.
+        fair.ready(10, Asks::Little);
+        let order: std::vec::Vec<u32> =
+            (0..10).map(|_| serve_next(&mut fair, Again::Ready)).collect();
+        assert_eq!(order, (0..10).collect::<std::vec::Vec<u32>>());
+        assert_eq!(serve_next(&mut fair, Again::NotReady), 10);
+        // Through another round it asks for nothing.
+        (0..11).for_each(|at| assert_eq!(serve_next(&mut fair, Again::Ready), at % 10));
+        (1..10).for_each(|at| assert_eq!(serve_next(&mut fair, Again::Ready), at));
+    }
+}
+
+#[test]
+fn among_peers_that_all_ask_little_the_first_to_ask_is_the_first_to_be_served() {
+    let mut fair = Fair::new(QUANTUM);
+    for _ in 0..5 {
+        for key in [2, 0, 1] {
+            fair.ready(key, Asks::Little);
+        }
+        let order = [(); 3].map(|()| {
+            let turn = fair.next().unwrap();
+            assert_eq!(turn.allowance_bytes, LITTLE_BYTES);
+            fair.spent(turn.key, BLOCK_BYTES, Again::NotReady);
+            turn.key
+        });
+        assert_eq!(order, [2, 0, 1]);
+    }
+}
+
+proptest! {
+    /// Going ahead gives nobody more: a peer that always asks little gets no more than one that
+    /// always stands in the ring, but for a quantum and what it may owe.
+    #[test]
+    fn who_asks_little_gets_no_more_than_its_share(
+        little in 1..=LITTLE_BYTES,
+        others in 1u32..5,
+        turns in 1usize..300,
+    ) {
+        let mut fair = Fair::new(QUANTUM);
+        let mut served = [0u64; 6];
+        (1..=others).for_each(|key| fair.ready(key, Asks::Much));
+        for _ in 0..turns {
+            fair.ready(0, Asks::Little);
+            let turn = fair.next().unwrap();
+            let bytes = if turn.key == 0 { little } else { turn.allowance_bytes };
+            let again = if turn.key == 0 { Again::NotReady } else { Again::Ready };
+            served[turn.key as usize] += u64::from(bytes);
+            fair.spent(turn.key, bytes, again);
+        }
+        for other in 1..=others as usize {
+            prop_assert!(served[0] <= served[other] + u64::from(QUANTUM + LITTLE_BYTES));
+        }
+    }
+}
+
 #[test]
 fn a_block_over_the_allowance_is_paid_back_in_the_next_round() {
     let mut fair = Fair::new(10);
-    fair.ready(3);
+    fair.ready(3, Asks::Much);
     assert_eq!(fair.next(), Some(Turn { key: 3, allowance_bytes: 10 }));
     fair.spent(3, 17, Again::Ready);
     assert_eq!(fair.next(), Some(Turn { key: 3, allowance_bytes: 3 }));
@@ -130,12 +202,12 @@ fn a_block_over_the_allowance_is_paid_back_in_the_next_round() {
 #[test]
 fn debt_survives_a_pause_and_credit_does_not() {
     let mut fair = Fair::new(10);
-    (0..2).for_each(|key| fair.ready(key));
+    (0..2).for_each(|key| fair.ready(key, Asks::Much));
     fair.next().unwrap();
     fair.next().unwrap();
     fair.spent(0, 15, Again::NotReady);
     fair.spent(1, 1, Again::NotReady);
-    (0..2).for_each(|key| fair.ready(key));
+    (0..2).for_each(|key| fair.ready(key, Asks::Much));
     assert_eq!(fair.next(), Some(Turn { key: 0, allowance_bytes: 5 }));
     assert_eq!(fair.next(), Some(Turn { key: 1, allowance_bytes: 10 }));
 }
@@ -143,12 +215,12 @@ fn debt_survives_a_pause_and_credit_does_not() {
 #[test]
 fn a_removed_slot_starts_afresh() {
     let mut fair = Fair::new(10);
-    fair.ready(0);
+    fair.ready(0, Asks::Much);
     fair.next().unwrap();
     fair.remove(0);
     fair.spent(0, 1000, Again::Ready);
     assert_eq!(fair.next(), None);
-    fair.ready(0);
+    fair.ready(0, Asks::Much);
     assert_eq!(fair.next(), Some(Turn { key: 0, allowance_bytes: 10 }));
 }
 

@@ -156,3 +156,50 @@ proptest! {
         prop_assert!(connection.frames.is_empty());
     }
 }
+
+#[test]
+fn what_a_full_socket_will_not_take_is_asked_for_again_and_the_next_batch_is_smaller() {
+    let mut connection = blocked(0..8);
+    connection.requests.push_back(block(9));
+    connection.took_some(20_000);
+    // The block that was begun, and one more to fill the room.
+    assert_eq!(left_of(&connection), 2 * 16_397 - 100);
+    assert_eq!(connection.frames.len(), 2);
+    assert_eq!(connection.requests, (2..8).chain([9]).map(block).collect::<Vec<_>>());
+    assert_eq!(connection.room_bytes, 20_000);
+    connection.took_some(0);
+    assert_eq!(connection.room_bytes, BLOCK_BYTES, "a block at least");
+    // The rest of the begun block alone is a little less than that.
+    assert_eq!(left_of(&connection), 2 * 16_397 - 100);
+}
+
+#[test]
+fn a_socket_that_takes_all_is_given_more_up_to_the_largest_batch() {
+    let mut connection = connection();
+    assert_eq!(connection.room_bytes, ROOM_BYTES_MAX);
+    connection.took_some(3 * BLOCK_BYTES);
+    connection.took_all();
+    assert_eq!(connection.room_bytes, 6 * BLOCK_BYTES);
+    (0..40).for_each(|_| connection.took_all());
+    assert_eq!(connection.room_bytes, ROOM_BYTES_MAX);
+}
+
+#[test]
+fn frames_of_our_own_are_never_taken_back() {
+    let mut connection = blocked(0..2);
+    let Outgoing::Blocked(batch) = &mut connection.outgoing else { panic!("not blocked") };
+    batch.push_bytes(&[7; 50_000]);
+    connection.frames.push_back(Frame { left: 50_000, bytes: 50_000, block: None });
+    connection.took_some(1);
+    assert_eq!(left_of(&connection), 2 * 16_397 - 100 + 50_000);
+    assert!(connection.requests.is_empty());
+}
+
+#[test]
+fn few_requests_are_little_and_many_are_much() {
+    let mut connection = connection();
+    connection.requests.extend((0..4).map(block));
+    assert_eq!(connection.asks(), Asks::Little);
+    connection.requests.push_back(block(4));
+    assert_eq!(connection.asks(), Asks::Much);
+}
