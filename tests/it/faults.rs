@@ -5,7 +5,7 @@ mod cgroup;
 mod changes;
 mod crowd;
 mod direct;
-mod left_out;
+pub(crate) mod left_out;
 mod memory;
 mod read_errors;
 mod slow;

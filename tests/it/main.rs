@@ -6,6 +6,7 @@ mod announce;
 mod announces;
 mod clients;
 mod content;
+mod cores;
 mod counters;
 mod create;
 mod faults;
