@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::closing::How;
 use super::mailbox::ConnectionId;
+use super::vain::Vain;
 use crate::store::catalog::Entry;
 use crate::store::content::Content;
 use crate::store::fetch::Onward;
@@ -126,6 +127,8 @@ pub(super) struct Connection {
     pub(super) waits: u32,
     /// The cache did not keep what was fetched: the next batch is copied.
     pub(super) copy_next: bool,
+    /// How often it did not, while the cache had kept it for a moment.
+    pub(super) vain: Vain,
     /// Where it reads, to fetch ahead of it.
     pub(super) onward: Onward,
     pub(super) rate: Meter,
@@ -172,6 +175,7 @@ impl Connection {
             pinned: SmallVec::new(),
             waits: 0,
             copy_next: false,
+            vain: Vain::default(),
             onward: Onward::default(),
             rate: Meter::new(now),
             room_bytes: ROOM_BYTES_MAX,

@@ -400,6 +400,7 @@ impl<K: Kernel> Worker<K> {
                 for waiter in &waiters {
                     if let Some(connection) = self.connection(ConnectionId::of_waiter(*waiter)) {
                         connection.copy_next = true;
+                        connection.vain.not_kept();
                     }
                 }
             }

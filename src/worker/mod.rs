@@ -25,6 +25,7 @@ pub mod slots;
 pub mod thread;
 mod token;
 pub mod turns;
+mod vain;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

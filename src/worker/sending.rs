@@ -200,11 +200,14 @@ impl<K: Kernel> Worker<K> {
             true => plan.blocks.len(),
             false => {
                 let count = self.resident_blocks(connection, &plan, now);
-                let runs = plan.groups.iter().map(|group| group.run);
-                self.read_on(connection, &content, runs, plan.blocks.len(), now);
+                if !connection.copy_next {
+                    let runs = plan.groups.iter().map(|group| group.run);
+                    self.read_on(connection, &content, runs, plan.blocks.len(), now);
+                }
                 count
             }
         };
+        let copied = copied || std::mem::take(&mut connection.copy_next);
         for at in 0..count {
             let block = plan.blocks[at].block;
             let header = message::piece_header(block);
@@ -285,7 +288,7 @@ impl<K: Kernel> Worker<K> {
     }
 
     /// How many blocks from the front are in the page cache as a whole. The runs behind are
-    /// fetched, and the connection waits for them.
+    /// fetched, and the connection waits for them; or all are to be copied, if fetches are in vain.
     fn resident_blocks(&mut self, connection: &mut Connection, plan: &Plan, now: Instant) -> usize {
         let mut count = plan.blocks.len();
         for group in &plan.groups {
@@ -301,10 +304,15 @@ impl<K: Kernel> Worker<K> {
                 true => self.first_missing(plan, group.first_block, now),
                 false => group.first_block,
             };
+            if count == plan.blocks.len() && connection.vain.must_copy(from) {
+                connection.copy_next = true;
+                return count;
+            }
             count = count.min(from);
             let run = Plan::rest_of(plan, group, from);
             connection.waits += self.fetch(run, connection.id, now);
         }
+        connection.vain.planned(plan.blocks.len(), count);
         count
     }
 

@@ -18,9 +18,13 @@ fn data_bytes() -> u64 {
 /// What the program itself takes, apart from the page cache: a debug build, rings and buffers.
 const OWN_BYTES: u64 = 48 << 20;
 
-/// Bytes read from disks for each byte sent, at most. Pages may go again before they are sent;
-/// more than this says that something is fetched over and over.
-const READ_FOR_SENT_MAX: u64 = 6;
+/// Bytes read from disks for each byte sent, at most, where memory is short: a fetch in vain for each
+/// connection, then copies. It is 1.0 to 1.7, more on a busy machine; 3.9 when each goes on fetching.
+const READ_FOR_SENT_SHORT: u64 = 3;
+
+/// The same where pages are taken away on purpose: more than this says that something is fetched over
+/// and over.
+const READ_FOR_SENT_EVICTED: u64 = 6;
 
 /// A time in which even a busy machine gets there.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,12 +38,12 @@ fn read_bytes(pid: u32) -> u64 {
 
 /// Fails when far more was read than sent, and when hardly anything was: then no disk was tried.
 #[track_caller]
-fn assert_reads(way: &[&str], read: u64, told: &[Told]) {
+fn assert_reads(way: &[&str], read: u64, told: &[Told], most: u64) {
     let sent: u64 = told.iter().map(|told| told.blocks * u64::from(BLOCK_BYTES)).sum();
     let longest = told.iter().map(|told| told.longest_wait).max();
     println!("{way:?}: {read} bytes read for {sent} sent; longest wait {longest:.3?}");
     assert!(read > sent / 4, "{way:?}: {read} bytes read for {sent} sent: it stood in memory");
-    assert!(read < READ_FOR_SENT_MAX * sent, "{way:?}: {read} bytes read for {sent} sent");
+    assert!(read < most * sent, "{way:?}: {read} bytes read for {sent} sent");
 }
 
 #[test]
@@ -53,7 +57,7 @@ fn two_hundred_leechers_are_served_right_with_memory_for_a_tenth_of_the_data() {
         let crowd = Crowd::start(&stand.known(&seeder, "large"), 200, 8);
         let told = crowd.gets(data_bytes() / 16_384 / 2, PATIENCE).end_well(1);
         assert!(seeder.is_running());
-        assert_reads(&way, read_bytes(seeder.pid()) - before, &told);
+        assert_reads(&way, read_bytes(seeder.pid()) - before, &told, READ_FOR_SENT_SHORT);
     }
 }
 
@@ -80,6 +84,6 @@ fn pages_that_go_all_the_time_harm_nobody() {
             assert!(comes, "{way:?}: {} blocks came", crowd.blocks());
             crowd.end_well(1)
         });
-        assert_reads(&way, read_bytes(seeder.pid()) - before, &told);
+        assert_reads(&way, read_bytes(seeder.pid()) - before, &told, READ_FOR_SENT_EVICTED);
     }
 }
