@@ -9,6 +9,7 @@ mod jobs;
 pub mod library;
 pub mod listen;
 mod making;
+mod memory;
 mod origin;
 mod runtime;
 mod starting;

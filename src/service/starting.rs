@@ -6,7 +6,7 @@ use ringseed_ring::{KernelChoice, KernelOptions, system};
 
 use super::fleet::FleetOptions;
 use super::listen::Listeners;
-use super::{Event, Options, ServiceError, limits};
+use super::{Event, Options, ServiceError, limits, memory};
 use crate::store::files::limits::OPEN_FILES_MAX;
 use crate::store::hashing::Reads;
 
@@ -85,8 +85,6 @@ pub(super) fn fleet_options(
     peer_id: PeerId,
     torrent_count: usize,
 ) -> FleetOptions {
-    // Half of what TCP may use before it is under pressure: the other half is the host's.
-    let tcp_pages = system::tcp_mem_pages().map_or(64 << 10, |[content, ..]| content);
     FleetOptions {
         cores,
         peer_id,
@@ -100,7 +98,7 @@ pub(super) fn fleet_options(
         },
         connections_max,
         connections_per_address_max: options.connections_per_address_max,
-        unacknowledged_bytes_max: tcp_pages * system::page_bytes() as u64 / 2,
+        unacknowledged_bytes_max: memory::unacknowledged_bytes_max(),
         torrent_count,
     }
 }
