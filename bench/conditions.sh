@@ -13,6 +13,7 @@
 #   soak           everything for some minutes: memory that does not come back
 #   epoll          without io_uring, beside with it
 #   open-loop      latency at half of its own peak, beside bare_splice at the same rate; and beside slow readers
+#   two-workers    two workers on two cores, leechers on both, beside two of bare_splice
 #
 # `memory` and `soak` need root and a memory cgroup (v1 or v2), `memory` needs fio, `slow-device` /dev/fuse.
 set -euo pipefail

@@ -60,28 +60,29 @@ class Lab:
         data = data_file(self.target / "bench-data", mib << 20)
         return torrent_of(self.release / "ringseed", data, piece_kib)
 
-    def ringseed(self, *more) -> Seeder:
-        plain = programs.ringseed(self.release / "ringseed")
+    def ringseed(self, *more, cores: int = 1) -> Seeder:
+        plain = programs.ringseed(self.release / "ringseed", cores)
         return Seeder(plain.name, plain.version, lambda start: [*plain.command(start), *more])
 
     def bare_splice(self) -> Seeder:
         return programs.bare(self.release / "examples" / "bare_splice")
 
-    def run(self, seeder: Seeder, content: Content) -> Running:
-        return Running(seeder, content, self.net, self.cores.seeder)
+    def run(self, seeder: Seeder, content: Content, core: int | str | None = None) -> Running:
+        """`core`: another than usual, or several as taskset takes them."""
+        return Running(seeder, content, self.net, self.cores.seeder if core is None else core)
 
     def warm(self, content: Content) -> None:
         """Into the page cache as a check at the start would bring it: in large folios."""
         read_through(content.path)
 
-    def load(self, running: Running, mode: str, *flags, namespaces=(), patience: int = 300) -> dict:
+    def load(self, running: Running, mode: str, *flags, namespaces=(), patience: int = 300, core: int | None = None) -> dict:
         """A run of ringseed-swarm against it: its result."""
         where = ["--netns", ",".join(namespaces)] if namespaces else ["--from", self.net.leechers]
         begin = [mode, running.listen] if mode != "run" else [mode, flags[0], running.listen]
         rest = flags if mode != "run" else flags[1:]
         command = [
             *ENDS_WITH_US, self.swarm, *begin, "--torrent", running.content.torrent, *where,
-            "--pid", running.pid, "--core", self.cores.swarm, "--json", *rest,
+            "--pid", running.pid, "--core", self.cores.swarm if core is None else core, "--json", *rest,
         ]  # fmt: skip
         done = subprocess.run(
             [str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patience

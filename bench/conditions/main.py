@@ -15,6 +15,7 @@ from lab import Lab  # noqa: E402
 from rest import idle, soak  # noqa: E402
 from seeders import stop_by_signals  # noqa: E402
 from speed import epoll, open_loop, veth  # noqa: E402
+from workers import two_workers  # noqa: E402
 
 CONDITIONS = {
     # name: (function, seconds of each load, repetitions, MiB of data)
@@ -27,6 +28,7 @@ CONDITIONS = {
     "soak": (soak, 20, 1, 1024),
     "epoll": (epoll, 5, 3, 2048),
     "open-loop": (open_loop, 8, 3, 2048),
+    "two-workers": (two_workers, 3, 3, 1024),
 }
 
 

@@ -52,11 +52,11 @@ def version_of(*command) -> str:
     return version[0].rstrip(".")
 
 
-def ringseed(program: pathlib.Path) -> Seeder:
+def ringseed(program: pathlib.Path, cores: int = 1) -> Seeder:
     def command(start: Start) -> list:
         return [
             program, "seed", start.content.torrent, "--data", start.content.folder,
-            "--listen", start.listen, "--cores", 1, "--slots", 0, "--connections", CONNECTIONS,
+            "--listen", start.listen, "--cores", cores, "--slots", 0, "--connections", CONNECTIONS,
             "--connections-per-address", 0, "--trust", "--state-dir", start.session, "--json",
         ]  # fmt: skip
 

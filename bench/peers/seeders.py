@@ -84,7 +84,7 @@ class Running:
     """A started seeder; stops it at the end of a `with`."""
 
     def __init__(
-        self, seeder: Seeder, content: Content, network: Network, core: int,
+        self, seeder: Seeder, content: Content, network: Network, core: int | str,
         session: Optional[pathlib.Path] = None,
     ):
         self.seeder, self.content, self.core = seeder, content, core
