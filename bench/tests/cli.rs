@@ -90,7 +90,11 @@ fn targets_that_are_none() {
     );
     let hash = [&["flood", "127.0.0.1:9", "--info-hash", "12xy"], &TORRENT[2..]].concat();
     refused(&hash, &["--info-hash: infohash '12xy'", "40 hexadecimal digits"]);
-    load_refused("flood", &["--order", "warm"], &["order 'warm'", "sequential, random, shared, hot-set"]);
+    load_refused(
+        "flood",
+        &["--order", "warm"],
+        &["order 'warm'", "sequential, random, shared, hot-set"],
+    );
     load_refused("verify", &["--depth", "4"], &["hashes", "give --torrent"]);
     load_refused("flood", &["--pid", "4294967295"], &["--pid 4294967295", "give the target's"]);
     refused(&["announce"], &["which tracker?", "--http, --udp"]);
