@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use ringseed_faultfs::Reads;
+
 use super::crowd::Crowd;
 use super::stand::{FILE, Stand, WAYS, fault};
 use super::truth::evict;
@@ -13,6 +15,24 @@ const EIO: i32 = 5;
 const BAD: u64 = (15 << 20) + 5000;
 /// Longest wait for what must come.
 const SOON: Duration = Duration::from_secs(10);
+/// Reads that were under way have ended when none ended for so long.
+const SETTLES: Duration = Duration::from_millis(200);
+/// How often that is waited for.
+const SETTLES_MAX: usize = 50;
+
+/// What was read of the bad torrent's file, once the reads that were under way when it was paused have ended.
+fn settled(stand: &Stand) -> Reads {
+    let mut reads = stand.mirror("bad").reads(FILE);
+    for _ in 0..SETTLES_MAX {
+        std::thread::park_timeout(SETTLES);
+        let now = stand.mirror("bad").reads(FILE);
+        if now == reads {
+            break;
+        }
+        reads = now;
+    }
+    reads
+}
 
 /// Does something to the reads of one torrent while leechers are at it and at another one: its error
 /// says `says`, its leechers are closed and got wrong bytes in `may_be_wrong` at most, its file is read no more, the others go on. Then it is
@@ -34,7 +54,7 @@ fn a_fault_of_one_torrent(
     let message = fault(&seeder, "bad", SOON);
     assert!(says.iter().all(|word| message.contains(word)), "{message}");
     assert!(bad.is_closed(SOON), "leechers of a paused torrent are held");
-    let reads = stand.mirror("bad").reads(FILE);
+    let reads = settled(&stand);
     // All of it once, until the bad place is met; there each of 64 requests may try a few times.
     let is_bounded = reads.bytes - before.bytes < FILE_BYTES * 3 / 2 && reads.failed < 200;
     assert!(is_bounded, "before {before:?}, after {reads:?}");
