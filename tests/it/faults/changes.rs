@@ -27,7 +27,7 @@ fn under_load(way: &[&str], change: impl FnOnce(&Path)) -> (Instant, Vec<Told>) 
     change(&stand.file("changed"));
     fault(&seeder, "changed", NOTICED);
     let paused = now();
-    assert!(changed.is_closed(NOTICED), "{way:?}: leechers of a paused torrent are held");
+    assert!(changed.is_closed(PATIENCE), "{way:?}: leechers of a paused torrent are held");
     let told = changed.stop();
     assert!(told.iter().all(|told| !told.stuck), "{way:?}: {told:.3?}");
     // What the sockets of leechers held when theirs was reset takes a moment to be read.
@@ -35,7 +35,7 @@ fn under_load(way: &[&str], change: impl FnOnce(&Path)) -> (Instant, Vec<Told>) 
     let wrong = told.iter().flat_map(|told| &told.wrong).filter(|(when, _)| *when > late).count();
     assert_eq!(wrong, 0, "{way:?}: wrong blocks after the torrent was paused");
     let newcomers = Crowd::start(&stand.known(&seeder, "changed"), 3, 8);
-    assert!(newcomers.is_closed(NOTICED), "{way:?}: a paused torrent takes leechers in");
+    assert!(newcomers.is_closed(PATIENCE), "{way:?}: a paused torrent takes leechers in");
     assert!(newcomers.stop().iter().all(|told| told.blocks == 0), "{way:?}");
     good.gets(300, PATIENCE).end_well(1);
     (began, told)
