@@ -17,6 +17,8 @@ pub enum AnnounceEvent {
     Started,
     /// The last announce.
     Stopped,
+    /// It lacks something and wants none of it: a partial seed (BEP 21), which says so each time.
+    Paused,
 }
 
 /// An announce: who, what, and how far. [`Default`] leaves out all that is optional.
@@ -81,6 +83,9 @@ pub struct ScrapeStats {
     pub completed: u32,
     /// Peers that lack something.
     pub leechers: u32,
+    /// Those of the leechers that want nothing more (BEP 21 tells the others as `downloaders`).
+    /// HTTP only.
+    pub partial_seeds: u32,
 }
 
 /// Peers packed as address and port: 6 bytes each (BEP 23) or 18 (BEP 7).

@@ -30,6 +30,9 @@ pub(crate) const ANNOUNCE: u32 = 1;
 pub(crate) const SCRAPE: u32 = 2;
 pub(crate) const ERROR: u32 = 3;
 
+/// The event of a partial seed. BEP 21 gives it a name for HTTP only; this is libtorrent's number.
+const PAUSED: u32 = 4;
+
 /// Bytes of an announce request before its options.
 pub const ANNOUNCE_REQUEST_BYTES: usize = 98;
 
@@ -147,6 +150,7 @@ fn announce(fields: &mut Fields<'_>) -> Option<AnnounceRequest> {
         1 => AnnounceEvent::Completed,
         2 => AnnounceEvent::Started,
         3 => AnnounceEvent::Stopped,
+        PAUSED => AnnounceEvent::Paused,
         _ => AnnounceEvent::None,
     };
     let ip = Some(fields.u32()?).filter(|ip| *ip != 0).map(|ip| IpAddr::V4(Ipv4Addr::from(ip)));
@@ -239,6 +243,7 @@ pub fn write_announce_request(
         AnnounceEvent::Completed => 1,
         AnnounceEvent::Started => 2,
         AnnounceEvent::Stopped => 3,
+        AnnounceEvent::Paused => PAUSED,
     });
     out.put_u32(match announce.ip {
         Some(IpAddr::V4(ip)) => u32::from(ip),

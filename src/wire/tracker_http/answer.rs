@@ -115,10 +115,13 @@ pub fn parse_scrape_answer(body: &[u8]) -> Result<Vec<(InfoHash, ScrapeStats)>, 
     let files = files.ok_or(AnswerError::Incomplete)?;
     let count = |stats: Value<'_>, key: &[u8]| stats.get(key).and_then(number).unwrap_or(0);
     let torrents = files.iter().filter_map(|(info_hash, stats)| {
+        let leechers = count(stats, b"incomplete");
+        let downloaders = stats.get(b"downloaders").and_then(number).unwrap_or(leechers);
         let stats = ScrapeStats {
             seeders: count(stats, b"complete"),
             completed: count(stats, b"downloaded"),
-            leechers: count(stats, b"incomplete"),
+            leechers,
+            partial_seeds: leechers.saturating_sub(downloaders),
         };
         Some((InfoHash(info_hash.try_into().ok()?), stats))
     });

@@ -59,6 +59,7 @@ pub fn announce_target(base: &str, request: &AnnounceRequest) -> String {
         AnnounceEvent::Completed => query.plain("event", "completed"),
         AnnounceEvent::Started => query.plain("event", "started"),
         AnnounceEvent::Stopped => query.plain("event", "stopped"),
+        AnnounceEvent::Paused => query.plain("event", "paused"),
     }
     if let Some(numwant) = request.numwant {
         query.plain("numwant", numwant);
@@ -302,12 +303,13 @@ fn port(name: &'static str, value: &[u8]) -> Result<u16, QueryError> {
     port.ok_or(QueryError::Number(name))
 }
 
-/// Unknown events, such as BEP 21's `paused`, count as none.
+/// Unknown events count as none.
 fn event(_: &'static str, value: &[u8]) -> Result<AnnounceEvent, QueryError> {
     Ok(match value {
         b"completed" => AnnounceEvent::Completed,
         b"started" => AnnounceEvent::Started,
         b"stopped" => AnnounceEvent::Stopped,
+        b"paused" => AnnounceEvent::Paused,
         _ => AnnounceEvent::None,
     })
 }

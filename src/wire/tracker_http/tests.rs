@@ -111,7 +111,7 @@ fn what_clients_write_in_their_own_ways_is_understood() {
     let parse = |more: &str| parse_announce([good, more].join("&").as_bytes()).unwrap();
     assert_eq!(parse("").peer_id, PeerId(*b"-XX1234-+++bbbbbbbbb"));
     let plain = parse("supportcrypto=1&&x&event=paused&numwant=-1&ip=example.org");
-    assert_eq!((plain.event, plain.numwant, plain.ip), (AnnounceEvent::None, None, None));
+    assert_eq!((plain.event, plain.numwant, plain.ip), (AnnounceEvent::Paused, None, None));
     assert!(plain.wants_compact && !plain.no_peer_id);
     assert!(!parse("compact=0").wants_compact);
     assert_eq!(parse("ip=2001%3Adb8::1").ip, Some("2001:db8::1".parse().unwrap()));
@@ -221,11 +221,12 @@ fn a_failure_says_why_and_when_to_come_back() {
 
 #[test]
 fn a_scrape_answer_reads_back_sorted_and_once_each() {
-    let stats = |seeders| ScrapeStats { seeders, completed: 2, leechers: 3 };
+    let stats = |seeders| ScrapeStats { seeders, completed: 2, leechers: 3, partial_seeds: 1 };
     let (one, two) = (InfoHash([1; 20]), InfoHash([2; 20]));
     let mut torrents = [(two, stats(8)), (one, stats(9)), (two, stats(8))];
     let body = written(|out| write_scrape_answer(out, &mut torrents));
     assert!(body.starts_with(b"d5:filesd20:\x01\x01"));
+    assert!(body.windows(18).any(|bytes| bytes == b"11:downloadersi2e1"));
     assert_eq!(parse_scrape_answer(&body), Ok(vec![(one, stats(9)), (two, stats(8))]));
     let empty = written(|out| write_scrape_answer(out, &mut []));
     assert_eq!(parse_scrape_answer(&empty), Ok(vec![]));
@@ -245,6 +246,7 @@ fn any_request() -> impl Strategy<Value = AnnounceRequest> {
         Just(AnnounceEvent::Completed),
         Just(AnnounceEvent::Started),
         Just(AnnounceEvent::Stopped),
+        Just(AnnounceEvent::Paused),
     ];
     let ids = (any::<[u8; 20]>(), any::<[u8; 20]>(), prop::collection::vec(any::<u8>(), 0..256));
     let rest = (1u16.., events, any::<Option<u32>>(), any::<Option<IpAddr>>(), any::<[bool; 2]>());

@@ -136,7 +136,8 @@ pub fn write_failure(out: &mut Vec<u8>, reason: &str, retry: Retry) {
     out.push(b'e');
 }
 
-/// Appends an answer to a scrape (BEP 48). Sorts `torrents` by infohash, as bencode wants keys;
+/// Appends an answer to a scrape (BEP 48), with `downloaders` (BEP 21) where they are not all that
+/// are incomplete. Sorts `torrents` by infohash, as bencode wants keys;
 /// one that stands there twice is written once.
 pub fn write_scrape_answer(out: &mut Vec<u8>, torrents: &mut [(InfoHash, ScrapeStats)]) {
     torrents.sort_unstable_by_key(|(info_hash, _)| *info_hash);
@@ -152,6 +153,9 @@ pub fn write_scrape_answer(out: &mut Vec<u8>, torrents: &mut [(InfoHash, ScrapeS
         out.push(b'd');
         int(out, "complete", stats.seeders);
         int(out, "downloaded", stats.completed);
+        if stats.partial_seeds > 0 {
+            int(out, "downloaders", stats.leechers.saturating_sub(stats.partial_seeds));
+        }
         int(out, "incomplete", stats.leechers);
         out.push(b'e');
     }

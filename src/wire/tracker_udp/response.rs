@@ -132,7 +132,8 @@ impl<'p> Response<'p> {
         stats.as_chunks::<12>().0.iter().take(limits::SCRAPE_MAX).map(|counts| {
             let mut fields = Fields(counts);
             let mut next = || fields.u32().unwrap_or(0);
-            ScrapeStats { seeders: next(), completed: next(), leechers: next() }
+            let (seeders, completed, leechers) = (next(), next(), next());
+            ScrapeStats { seeders, completed, leechers, partial_seeds: 0 }
         })
     }
 }

@@ -133,7 +133,7 @@ fn what_a_tracker_writes_a_client_reads() {
     let expected = Response::Connect { transaction_id: 5, connection_id: 6 };
     assert_eq!(Response::parse(&connect), Ok(expected));
 
-    let stats = ScrapeStats { seeders: 1, completed: 2, leechers: 3 };
+    let stats = ScrapeStats { seeders: 1, completed: 2, leechers: 3, partial_seeds: 0 };
     for peer in ["192.0.2.7:6881", "[2001:db8::7]:51413"] {
         let peer: SocketAddr = peer.parse().unwrap();
         let mut packed = Vec::new();
@@ -206,6 +206,11 @@ fn every_action_at_every_length_is_read_without_a_panic() {
     }
 }
 
+fn any_event() -> impl Strategy<Value = AnnounceEvent> {
+    use AnnounceEvent::*;
+    prop_oneof![Just(None), Just(Completed), Just(Started), Just(Stopped), Just(Paused)]
+}
+
 proptest! {
     #[test]
     fn arbitrary_packets_never_panic(packet in prop::collection::vec(any::<u8>(), 0..2000)) {
@@ -215,13 +220,13 @@ proptest! {
     #[test]
     fn any_announce_comes_through(
         numbers: [u64; 3], ids: [[u8; 20]; 2], port in 1u16.., key: u32, numwant in 0u32..0x8000_0000,
-        ip in 1u32.., url in "[ -~]{0,700}",
+        ip in 1u32.., url in "[ -~]{0,700}", event in any_event(),
     ) {
         let announce = AnnounceRequest {
             uploaded: numbers[0],
             downloaded: numbers[1],
             left: numbers[2],
-            event: AnnounceEvent::Stopped,
+            event,
             key: Some(key),
             numwant: Some(numwant),
             ip: Some(IpAddr::from(ip.to_be_bytes())),

@@ -102,6 +102,7 @@ impl<const IP_BYTES: usize> Family<IP_BYTES> {
                 seeders: torrent.seeders() as u32,
                 leechers: (torrent.len() - torrent.seeders()) as u32,
                 completed: torrent.completed,
+                partial_seeds: 0,
             }
         })
     }

@@ -60,7 +60,7 @@ fn at(seconds: u64) -> Instant {
 }
 
 fn counts(seeders: u32, leechers: u32, completed: u32) -> ScrapeStats {
-    ScrapeStats { seeders, leechers, completed }
+    ScrapeStats { seeders, leechers, completed, partial_seeds: 0 }
 }
 
 #[test]
