@@ -113,12 +113,14 @@ impl UringEngine {
         }
     }
 
-    /// As [`Engine::enter`], but waits until so many events are there.
+    /// As [`Engine::enter`], but waits until so many events are there. What threads have told of is one,
+    /// however much it is: their bell rings once for all that was done since it was heard.
     pub(crate) fn enter_for(
         &mut self,
         events: u32,
         wait: Option<Duration>,
     ) -> Result<(), KernelError> {
+        let wait = wait.filter(|_| self.done.is_empty());
         self.ring.enter_for(events.max(1) as usize, wait)
     }
 }

@@ -1,5 +1,7 @@
 //! Files of the kernel in production, and what of them is in the page cache.
 
+use std::time::Duration;
+
 use super::send_tests::open;
 use super::tests::{next, small};
 use super::*;
@@ -97,7 +99,43 @@ fn an_opened_file_is_left_blocking<E: Engine>() {
     assert_eq!(flags & libc::O_NONBLOCK, 0, "the ring would read it on this thread, or not at all");
 }
 
+/// Longer than any wait that ends by an event.
+const LONG: Duration = Duration::from_secs(3);
+
+/// A kernel that was told of two looks by one ring of its threads' bell, and gave one of them out.
+fn with_one_left<E: Engine>() -> NativeKernel<E> {
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+    let file = open(&mut kernel, 1).file;
+    for token in [1, 2] {
+        kernel.push(Op::Stat { file }, Token(token)).unwrap();
+    }
+    std::thread::park_timeout(LONG / 10);
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Looked { .. }));
+    kernel
+}
+
+#[track_caller]
+fn does_not_wait<E: Engine>(
+    mut kernel: NativeKernel<E>,
+    enter: impl FnOnce(&mut NativeKernel<E>) -> Result<(), KernelError>,
+) {
+    let (entered, took) = sys::timed(|| enter(&mut kernel));
+    entered.unwrap();
+    assert!(matches!(kernel.next().unwrap().outcome, Outcome::Looked { .. }));
+    assert!(took < LONG / 2, "it waited {took:?} for what was there");
+}
+
+fn what_threads_have_told_ends_a_wait<E: Engine>() {
+    does_not_wait(with_one_left::<E>(), |kernel| kernel.enter(Wait::AtMost(LONG)));
+}
+
+#[test]
+fn what_threads_have_told_ends_a_wait_for_several() {
+    does_not_wait(with_one_left(), |kernel: &mut UringKernel| kernel.enter_for(2, LONG));
+}
+
 on_both_engines! {
+    what_threads_have_told_ends_a_wait,
     a_read_brings_only_what_was_asked_for_and_residency_counts_every_page,
     a_closed_file_is_a_stale_name_and_its_number_goes_when_nothing_names_it,
     only_regular_files_are_opened,
