@@ -38,6 +38,8 @@ enum Command {
 /// Runs the command that the arguments name. Errors go to stderr in one line, cause and cure;
 /// docs/cli.md lists the exit codes.
 pub fn main() -> ExitCode {
+    // The allocator asks for huge pages. A kernel without them has none to refuse.
+    let _ = ringseed_ring::system::no_huge_pages();
     let outcome = match Arguments::parse().command {
         Command::Create(arguments) => create::run(&arguments),
         Command::Show(arguments) => show::run(&arguments),

@@ -1,6 +1,7 @@
 //! What must not be mixed up: identities, indices and time, each a type of its own.
 
 use core::fmt;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 /// A torrent's place in the registry of this process. Small, dense, never on the wire.
@@ -50,26 +51,42 @@ pub struct PeerId(pub [u8; 20]);
 
 /// A point in time: microseconds since a start that the outer loop chose. The clock is read
 /// outside; everything else is told the time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Instant(u64);
+///
+/// Kept as one more than its microseconds, so that an `Option` of it takes no more room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(NonZeroU64);
+
+const _: () = assert!(size_of::<Option<Instant>>() == size_of::<Instant>());
+
+impl Default for Instant {
+    fn default() -> Instant {
+        Instant::ZERO
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instant").field(&self.as_us()).finish()
+    }
+}
 
 impl Instant {
     /// The start that all others are counted from.
-    pub const ZERO: Instant = Instant(0);
+    pub const ZERO: Instant = Instant(NonZeroU64::MIN);
 
     /// `us` microseconds after the start.
     pub const fn from_us(us: u64) -> Instant {
-        Instant(us)
+        Instant(NonZeroU64::MIN.saturating_add(us))
     }
 
     /// Microseconds since the start.
     pub const fn as_us(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// Time from `earlier` to this; zero when `earlier` is later.
     pub fn since(self, earlier: Instant) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// This and `wait` more; the end of time when that overflows.

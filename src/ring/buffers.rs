@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
+use crate::limits::PAGE_BYTES;
+
 /// A pool of receive buffers of one size, owned by one thread. Kernel-agnostic: the ring takes
 /// the ids that came home and provides them to the system again.
 pub struct BufferPool {
@@ -16,8 +18,10 @@ pub struct BufferPool {
 impl BufferPool {
     /// `count` buffers of `buffer_bytes` each, all at home.
     pub fn new(count: u16, buffer_bytes: usize) -> Rc<BufferPool> {
-        // Zeroed by the allocator, so that pages are taken only when they are first filled.
-        let memory = vec![0u8; usize::from(count) * buffer_bytes].into_boxed_slice();
+        let mut memory = vec![0u8; usize::from(count) * buffer_bytes].into_boxed_slice();
+        // The system fills them in turn, so all of their pages are needed soon: they are taken here, where
+        // no peer waits for the faults.
+        memory.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = std::hint::black_box(0));
         let memory = Box::into_raw(memory) as *mut [UnsafeCell<u8>];
         // SAFETY: the pointer comes from Box::into_raw; UnsafeCell<u8> has the layout of u8.
         let memory = unsafe { Box::from_raw(memory) };

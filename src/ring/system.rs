@@ -37,6 +37,15 @@ pub fn raise_fd_limit(wanted: u64) -> io::Result<u64> {
     Ok(most.rlim_cur)
 }
 
+/// From now on this process has no huge pages of anonymous memory: what it holds is then what it uses,
+/// where one small thing on a huge page of an allocator's costs two megabytes.
+pub fn no_huge_pages() -> io::Result<()> {
+    const ON: libc::c_ulong = 1;
+    const UNUSED: libc::c_ulong = 0;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, ON, UNUSED, UNUSED, UNUSED) })
+}
+
 /// The cores this thread may run on, ascending.
 pub fn affinity() -> io::Result<Vec<usize>> {
     // SAFETY: all-zero is an empty set.

@@ -158,7 +158,7 @@ impl<K: Kernel> Worker<K> {
         }
         connection.drop_requests();
         connection.control.clear();
-        connection.metadata.clear();
+        connection.aside = None;
         connection.phase = Phase::Draining;
         let idle = match &connection.outgoing {
             Outgoing::Nothing => true,

@@ -70,6 +70,15 @@ pub(super) struct MetadataReply {
     pub(super) range: std::ops::Range<u32>,
 }
 
+/// What few connections need, and seldom for long.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// Bytes behind the handshake while the content is loaded, and those received while it moves.
+    pub(super) held: Vec<u8>,
+    /// Pieces of metadata to be sent.
+    pub(super) metadata: VecDeque<MetadataReply>,
+}
+
 /// A frame within the batch on its way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
@@ -88,8 +97,9 @@ pub(super) struct Completed {
     pub(super) block_bytes: u64,
 }
 
-/// What an idle one costs, beside the tables of worker and kernel that name it: 100,000 are held.
-const _: () = assert!(size_of::<Connection>() <= 640, "an idle connection is to cost a kilobyte");
+/// What an idle one costs, beside the tables of worker and kernel that name it: 100,000 are held. The
+/// allocator's next size above is 640.
+const _: () = assert!(size_of::<Connection>() <= 512, "an idle connection is to cost a kilobyte");
 
 /// One connection.
 pub(super) struct Connection {
@@ -102,8 +112,7 @@ pub(super) struct Connection {
     pub(super) info_hash: InfoHash,
     pub(super) entry: Option<Arc<Entry>>,
     pub(super) content: Option<Arc<Content>>,
-    /// Bytes behind the handshake while the content is loaded, and those received while it moves.
-    pub(super) held: Vec<u8>,
+    pub(super) aside: Option<Box<Aside>>,
     /// The worker that it goes to as soon as nothing of it is under way.
     pub(super) bound_for: Option<u16>,
     /// It has moved lately, and stays until then.
@@ -112,8 +121,6 @@ pub(super) struct Connection {
     pub(super) control: Vec<u8>,
     /// Blocks asked for and not begun, in the order they were asked.
     pub(super) requests: VecDeque<BlockRef>,
-    /// Pieces of metadata to be sent.
-    pub(super) metadata: VecDeque<MetadataReply>,
     /// Hash requests that are being computed.
     pub(super) hash_requests: u8,
     pub(super) outgoing: Outgoing,
@@ -162,12 +169,11 @@ impl Connection {
             info_hash: InfoHash([0; 20]),
             entry: None,
             content: None,
-            held: Vec::new(),
+            aside: None,
             bound_for: None,
             may_move_from: now,
             control: Vec::new(),
             requests: VecDeque::new(),
-            metadata: VecDeque::new(),
             hash_requests: 0,
             outgoing: Outgoing::Nothing,
             verb: Verb::Splice,
@@ -191,7 +197,26 @@ impl Connection {
         let free = matches!(self.outgoing, Outgoing::Nothing);
         let open = matches!(self.phase, Phase::Serving | Phase::Loading);
         let wants_block = !self.requests.is_empty() && self.waits == 0;
-        free && open && (wants_block || !self.control.is_empty() || !self.metadata.is_empty())
+        free && open && (wants_block || !self.control.is_empty() || self.owes_metadata())
+    }
+
+    fn owes_metadata(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| !aside.metadata.is_empty())
+    }
+
+    /// What it holds beside, made when it is first needed.
+    pub(super) fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    /// Bytes that were held, which are to be received now.
+    pub(super) fn take_held(&mut self) -> Vec<u8> {
+        self.aside.as_mut().map(|aside| std::mem::take(&mut aside.held)).unwrap_or_default()
+    }
+
+    /// The piece of metadata that is to be sent next.
+    pub(super) fn next_metadata(&mut self) -> Option<MetadataReply> {
+        self.aside.as_mut()?.metadata.pop_front()
     }
 
     /// How much it asks for.
@@ -296,8 +321,12 @@ impl Connection {
         if self.requests.is_empty() {
             self.requests = VecDeque::new();
         }
-        if self.metadata.is_empty() {
-            self.metadata = VecDeque::new();
+        if self
+            .aside
+            .as_ref()
+            .is_some_and(|aside| aside.held.is_empty() && aside.metadata.is_empty())
+        {
+            self.aside = None;
         }
     }
 }

@@ -103,7 +103,7 @@ impl<K: Kernel> Worker<K> {
                 *users += 1;
             }
             self.begin_serving(&mut connection, content.clone(), now);
-            let held = std::mem::take(&mut connection.held);
+            let held = connection.take_held();
             self.put(connection);
             self.receive(id, held, now);
         }

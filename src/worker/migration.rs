@@ -286,7 +286,7 @@ impl<K: Kernel> Worker<K> {
         } else {
             self.push(Op::Receive { socket: connection.socket }, Errand::Receive(id));
         }
-        let held = std::mem::take(&mut connection.held);
+        let held = connection.take_held();
         self.put(connection);
         self.receive(id, held, now);
         if self.stopping != Stopping::No {

@@ -40,7 +40,7 @@ impl<K: Kernel> Worker<K> {
                 }
                 // Bounded by what the kernel had received when it was asked for the socket.
                 Phase::Moving(_) => {
-                    connection.held.extend_from_slice(bytes);
+                    connection.aside().held.extend_from_slice(bytes);
                     break;
                 }
                 Phase::Recalled(_) | Phase::Draining | Phase::Closing => break,
@@ -67,9 +67,10 @@ impl<K: Kernel> Worker<K> {
 
     /// Keeps what comes behind a handshake until the content is here.
     fn hold(&mut self, connection: &mut Connection, bytes: &[u8]) {
-        connection.held.extend_from_slice(bytes);
+        let held = &mut connection.aside().held;
+        held.extend_from_slice(bytes);
         let limit = limits::HELD_BYTES_MAX;
-        if connection.held.len() > limit {
+        if held.len() > limit {
             let fault = format!("sent more than {limit} bytes before we answered its handshake");
             self.fault(connection, &fault);
         }

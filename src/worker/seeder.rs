@@ -59,8 +59,9 @@ impl<K: Kernel> Worker<K> {
     pub(super) fn on_metadata_request(&mut self, connection: &mut Connection, piece: u32) {
         match connection.peer.judge_metadata(piece) {
             MetadataVerdict::Serve { their_id, range, .. } => {
-                if connection.metadata.len() < limits::METADATA_REQUESTS_MAX {
-                    connection.metadata.push_back(MetadataReply { their_id, piece, range });
+                let waiting = &mut connection.aside().metadata;
+                if waiting.len() < limits::METADATA_REQUESTS_MAX {
+                    waiting.push_back(MetadataReply { their_id, piece, range });
                 } else {
                     self.reject_metadata(connection, their_id, piece);
                 }

@@ -170,7 +170,7 @@ impl<K: Kernel> Worker<K> {
 
     /// Control frames that are due, and one piece of metadata.
     fn load_frames(&mut self, connection: &mut Connection, batch: &mut Batch) {
-        if let Some(reply) = connection.metadata.pop_front() {
+        if let Some(reply) = connection.next_metadata() {
             self.write_metadata(connection, &reply);
         }
         if !connection.control.is_empty() {

@@ -50,13 +50,15 @@ fn one_that_is_idle_again_holds_no_queue() {
         connection.frames.push_back(frame);
     }
     connection.requests.clear();
+    connection.aside().held.push(0);
     connection.sent(100 * 16_397);
     assert!(connection.requests.capacity() >= 100, "between blocks its queues are kept");
+    assert_eq!(connection.take_held(), [0]);
     // A keep-alive.
     connection.frames.push_back(Frame { left: 4, bytes: 4, block: None });
     connection.sent(4);
-    let queues = [connection.requests.capacity(), connection.metadata.capacity()];
-    assert_eq!((connection.frames.capacity(), queues), (0, [0, 0]));
+    assert_eq!((connection.frames.capacity(), connection.requests.capacity()), (0, 0));
+    assert!(connection.aside.is_none());
 }
 
 #[test]
