@@ -67,6 +67,10 @@ pub trait Engine: Sized {
     /// As for [`Engine::start`].
     unsafe fn aside(&mut self, name: u64, call: Call, lane: Lane);
 
+    /// Lets go of a file. Where it had no other owner a thread closes it, which may wait for a server;
+    /// no event tells of that.
+    fn close(&mut self, file: Arc<OwnedFd>, lane: Lane);
+
     /// Whether readahead(2) of a run is the caller's own to make. It may wait when the device has no
     /// tag left.
     fn asks_here(&mut self, file: BorrowedFd<'_>, run: Run, known: Known) -> bool;

@@ -268,6 +268,10 @@ impl Engine for EpollEngine {
         unsafe { self.threads.push(name, call, lane) };
     }
 
+    fn close(&mut self, file: Arc<OwnedFd>, lane: Lane) {
+        self.threads.close(file, lane);
+    }
+
     fn asks_here(&mut self, file: BorrowedFd<'_>, run: Run, known: Known) -> bool {
         // What is there needs no disk; should a page between be missing, it is asked for.
         known == Known::Nothing && calls::seems_cached(file, run)

@@ -213,7 +213,10 @@ impl<E: Engine> NativeKernel<E> {
     fn push_close_file(&mut self, file: File, token: Token) -> OpId {
         // Reads that are under way keep the descriptor.
         let result = match self.files.remove(file.index, file.generation) {
-            Some(_) => Ok(()),
+            Some(file) => {
+                self.drop_file(file);
+                Ok(())
+            }
             None => Err(Failure::Os(libc::EBADF)),
         };
         self.done_or_failed(token, result)
@@ -377,6 +380,8 @@ macro_rules! on_both_engines {
     };
 }
 
+#[cfg(test)]
+mod distant_tests;
 #[cfg(test)]
 mod file_tests;
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Threads for calls that may wait for long, and their queues: opens and stats, which may wait for a
-//! disk or a server; all that is done with files of distant mounts (network, FUSE, overlay); readahead
-//! of devices that make their callers wait; and, without a ring, every read that waits.
+//! disk or a server; all that is done with files of distant mounts (network, FUSE, overlay), closing
+//! them included; readahead of devices that make their callers wait; and, without a ring, every read
+//! that waits.
 //!
 //! They start when there is work and end when there was none for a while, so an idle seeder has none.
 //! The jobs of each device have a lane, with threads of its own at most: a mount that hangs keeps what
 //! it has, and no other device's jobs from being done. In a lane opens and stats go first, then
-//! readahead and reads of whole runs, then reads that wait for a page; each kind leaves threads to those before it, so that
-//! the next pages are asked for while others wait for theirs. A lock is held for a push or a pop,
-//! never in a call.
+//! readahead and reads of whole runs, then reads that wait for a page; each kind leaves threads to
+//! those before it, so that the next pages are asked for while others wait for theirs. A lock is held
+//! for a push or a pop, never in a call.
 
 mod lanes;
 
@@ -38,6 +39,9 @@ impl Lane {
     pub(crate) const UNKNOWN: Lane = Lane { device: u64::MAX, is_distant: true };
 }
 
+/// The name of work whose end nobody waits for. None of an op is as high.
+const NOBODYS: u64 = u64::MAX;
+
 /// A piece of work, by its name.
 pub(crate) struct Job {
     name: u64,
@@ -55,6 +59,8 @@ pub enum Call {
     Read { file: Arc<OwnedFd>, into: Pointer, length: u32, offset: u64 },
     /// readahead(2), in steps.
     ReadAhead { file: Arc<OwnedFd>, offset: u64, length: u32 },
+    /// close(2), which waits for what a server says to it (a flush of FUSE, an unlock of NFS).
+    Close { file: OwnedFd },
 }
 
 /// What a call came to.
@@ -77,7 +83,8 @@ unsafe impl Send for Pointer {}
 impl Job {
     fn kind(&self) -> Kind {
         match self.call {
-            Call::Open { .. } | Call::Stat { .. } => Kind::Look,
+            // In line with opens: no more files wait for their end than were opened before.
+            Call::Open { .. } | Call::Stat { .. } | Call::Close { .. } => Kind::Look,
             Call::ReadAhead { .. } => Kind::Ask,
             Call::Read { length: 1, .. } => Kind::Wait,
             // What is read as a whole is there in most cases, and somebody holds memory for it.
@@ -95,21 +102,35 @@ impl Job {
         Arc::ptr_eq(file, of) && offset.checked_sub(*at).is_some_and(|by| by <= TOUCHES_REACH_BYTES)
     }
 
-    /// Makes the call.
-    fn run(&self) -> Done {
-        match &self.call {
-            Call::Open { root, path } => Done::Opened(Box::new(open(root, path))),
+    /// Makes the call, and closes the file if nobody else has it: either may take its time. `None`:
+    /// nobody waits for what it came to.
+    fn run(self) -> Option<Done> {
+        Some(match self.call {
+            Call::Open { root, path } => Done::Opened(Box::new(open(&root, &path))),
             Call::Stat { file } => Done::Looked(sys::stat(file.as_fd()).map(|(stat, _)| stat)),
             Call::Read { file, into, length, offset } => {
                 // SAFETY: by the contract of `Engine::aside`, to which the memory belongs.
-                let read = unsafe { sys::pread_at(file.as_fd(), into.0, *length, *offset) };
+                let read = unsafe { sys::pread_at(file.as_fd(), into.0, length, offset) };
                 Done::Result(read.map_or_else(|errno| -errno, |bytes| bytes as i32))
             }
             Call::ReadAhead { file, offset, length } => {
-                let (result, took) =
-                    sys::timed(|| files::read_ahead(file.as_fd(), *offset, *length));
+                let (result, took) = sys::timed(|| files::read_ahead(file.as_fd(), offset, length));
                 Done::Asked(result, took)
             }
+            Call::Close { file } => {
+                drop(file);
+                return None;
+            }
+        })
+    }
+
+    /// The file that it works on, should this be its last owner.
+    fn into_file(self) -> Option<Arc<OwnedFd>> {
+        match self.call {
+            Call::Stat { file } | Call::Read { file, .. } | Call::ReadAhead { file, .. } => {
+                Some(file)
+            }
+            Call::Open { .. } | Call::Close { .. } => None,
         }
     }
 }
@@ -189,13 +210,30 @@ impl Threads {
         {
             // A limit of processes, and nobody to get to it later: better late than not at all.
             drop(lanes);
-            tell(&self.shared, vec![(name, job.run())]);
+            work(&self.shared, vec![job]);
+        }
+    }
+
+    /// Lets go of a file. Whoever has it last closes it: a thread that is at work with it, or one that
+    /// is told to.
+    pub(crate) fn close(&mut self, file: Arc<OwnedFd>, lane: Lane) {
+        if let Some(file) = Arc::into_inner(file) {
+            // SAFETY: it writes no memory.
+            unsafe { self.push(NOBODYS, Call::Close { file }, lane) };
         }
     }
 
     /// Takes a job back that no thread has begun. `false`: it is done, or being done, or none of ours.
     pub(crate) fn cancel(&mut self, name: u64) -> bool {
-        lock(&self.shared.lanes).remove(name).is_some()
+        let taken = lock(&self.shared.lanes).remove(name);
+        let Some(job) = taken else { return false };
+        let lane = job.lane;
+        if lane.is_distant
+            && let Some(file) = job.into_file()
+        {
+            self.close(file, lane);
+        }
+        true
     }
 
     /// Appends the last events of what is done.
@@ -249,14 +287,20 @@ fn run(shared: &Shared) {
             continue;
         };
         drop(lanes);
-        let results: Vec<(u64, Done)> = jobs.iter().map(|job| (job.name, job.run())).collect();
-        // Files may close here, which may take its time: on this thread, and before it is told.
-        drop(jobs);
-        tell(shared, results);
+        work(shared, jobs);
         lanes = lock(&shared.lanes);
         lanes.finish(taken);
     }
     lanes.threads -= 1;
+}
+
+/// Does jobs, one after the other, and tells what they came to.
+fn work(shared: &Shared, jobs: Vec<Job>) {
+    let done = |job: Job| Some((job.name, job.run()?));
+    let results: Vec<(u64, Done)> = jobs.into_iter().filter_map(done).collect();
+    if !results.is_empty() {
+        tell(shared, results);
+    }
 }
 
 fn tell(shared: &Shared, results: Vec<(u64, Done)>) {

@@ -188,6 +188,10 @@ impl Engine for UringEngine {
         unsafe { self.threads.push(name, call, lane) };
     }
 
+    fn close(&mut self, file: Arc<OwnedFd>, lane: Lane) {
+        self.threads.close(file, lane);
+    }
+
     fn asks_here(&mut self, _: BorrowedFd<'_>, _: Run, _: Known) -> bool {
         true
     }

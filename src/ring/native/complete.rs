@@ -188,6 +188,12 @@ impl<E: Engine> NativeKernel<E> {
             return;
         };
         let outcome = match (done, &working.task) {
+            (Done::Opened(opened), _) if working.cancelled => {
+                if let Ok((file, ..)) = *opened {
+                    self.drop_file(file);
+                }
+                Outcome::Failed(Failure::Cancelled)
+            }
             _ if working.cancelled => Outcome::Failed(Failure::Cancelled),
             (Done::Asked(asked, took), Task::ReadAhead { run, .. }) => asked_for(*run, asked, took),
             (Done::Opened(opened), _) => match *opened {
@@ -207,7 +213,10 @@ impl<E: Engine> NativeKernel<E> {
             Ok((index, generation)) => {
                 Outcome::Opened { file: File { index, generation }, stat, mount }
             }
-            Err(_) => Outcome::Failed(Failure::Os(libc::EMFILE)),
+            Err(file) => {
+                self.drop_file(file);
+                Outcome::Failed(Failure::Os(libc::EMFILE))
+            }
         }
     }
 }

@@ -279,6 +279,9 @@ impl<E: Engine> NativeKernel<E> {
         if let Some(batch) = job.batch.take() {
             self.recycle(batch);
         }
+        for read in job.reads.drain(..) {
+            self.let_go(read.from);
+        }
         let socket = job.socket;
         if let Some(owned) = self.sockets.get_mut(socket.index, socket.generation) {
             owned.copying = false;

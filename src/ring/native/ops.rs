@@ -76,6 +76,22 @@ impl Origin {
     }
 }
 
+impl<E: Engine> NativeKernel<E> {
+    /// Lets go of what was read. Close(2) of a distant file waits for its server: not here.
+    pub(super) fn let_go(&mut self, Origin { file, lane }: Origin) {
+        if lane.is_distant {
+            self.engine.close(file, lane);
+        }
+    }
+
+    /// The same of a file that has no place in the table, or no longer.
+    pub(super) fn drop_file(&mut self, file: OpenFile) {
+        let origin = Origin::of(&file);
+        drop(file);
+        self.let_go(origin);
+    }
+}
+
 /// Connections leave their port to connect(2), so that many may share one (man 7 ip).
 const IP_BIND_ADDRESS_NO_PORT: i32 = 24;
 
@@ -335,6 +351,9 @@ impl<E: Engine> NativeKernel<E> {
         match working.task {
             Task::Copy(job) => self.drop_copy(*job),
             Task::Connect(connecting) => self.engine.release(connecting.fd.as_fd()),
+            Task::ReadAhead { from, .. }
+            | Task::ReadByte { from, .. }
+            | Task::ReadDiscard { from, .. } => self.let_go(from),
             _ => {}
         }
         if let Some(socket) = working.socket {

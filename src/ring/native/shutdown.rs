@@ -41,6 +41,13 @@ impl<E: Engine> NativeKernel<E> {
 impl<E: Engine> Drop for NativeKernel<E> {
     fn drop(&mut self) {
         let drained = self.drain();
+        let files: Vec<_> =
+            self.files.iter().map(|(index, generation, _)| (index, generation)).collect();
+        for (index, generation) in files {
+            if let Some(file) = self.files.remove(index, generation) {
+                self.drop_file(file);
+            }
+        }
         // SAFETY: taken once, here, and not used afterwards.
         let engine = unsafe { ManuallyDrop::take(&mut self.engine) };
         if !drained {

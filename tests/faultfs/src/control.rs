@@ -19,6 +19,7 @@ pub const CONTROL: &str = ".faultfs";
 /// |---|---|
 /// | `delay MS [FILE]` | reads take MS milliseconds longer: those of FILE, or all |
 /// | `delay-stat MS` | lookups and stats take MS milliseconds longer |
+/// | `delay-flush MS` | closes take MS milliseconds longer, of a mount served by another process |
 /// | `direct` | files opened from now on are read past the page cache |
 /// | `error ERRNO FROM..TO FILE` | reads that touch these bytes fail; ERRNO is a number or EIO, ENODATA, ETIMEDOUT, ESTALE |
 /// | `end AT FILE` | reads end at byte AT |
@@ -27,6 +28,7 @@ pub const CONTROL: &str = ".faultfs";
 pub enum Command {
     Delay(Duration, Option<PathBuf>),
     DelayStats(Duration),
+    DelayFlushes(Duration),
     Direct,
     Error(i32, Range<u64>, PathBuf),
     End(u64, PathBuf),
@@ -41,8 +43,8 @@ impl std::fmt::Display for NoCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "`{}` is no command; there are: delay MS [FILE], delay-stat MS, direct, \
-             error ERRNO FROM..TO FILE, end AT FILE, heal [FILE]",
+            "`{}` is no command; there are: delay MS [FILE], delay-stat MS, delay-flush MS, \
+             direct, error ERRNO FROM..TO FILE, end AT FILE, heal [FILE]",
             self.0
         )
     }
@@ -67,6 +69,7 @@ fn parse(line: &str) -> Option<Command> {
     match verb {
         "delay" => Some(Command::Delay(milliseconds()?, file(rest_of))),
         "delay-stat" if rest_of.is_empty() => Some(Command::DelayStats(milliseconds()?)),
+        "delay-flush" if rest_of.is_empty() => Some(Command::DelayFlushes(milliseconds()?)),
         "direct" if rest.is_empty() => Some(Command::Direct),
         "error" => {
             let (range, path) = rest_of.split_once(' ')?;
@@ -94,6 +97,7 @@ impl Faults {
             Command::Delay(delay, None) => self.delay(delay),
             Command::Delay(delay, Some(file)) => self.delay_file(file, delay),
             Command::DelayStats(delay) => self.delay_stats(delay),
+            Command::DelayFlushes(delay) => self.delay_flushes(delay),
             Command::Direct => self.read_directly(),
             Command::Error(errno, range, file) => self.fail(file, range, errno),
             Command::End(at, file) => self.end_at(file, at),

@@ -27,6 +27,7 @@ struct OfFile {
 struct State {
     read_delay: Duration,
     stat_delay: Duration,
+    flush_delay: Duration,
     is_direct: bool,
     /// By path from the mirror's root.
     files: BTreeMap<PathBuf, OfFile>,
@@ -45,9 +46,15 @@ pub(crate) struct Fate {
 #[derive(Default)]
 pub struct Faults {
     state: Mutex<State>,
+    /// It is told of every close.
+    pub(crate) flushes: bool,
 }
 
 impl Faults {
+    pub(crate) fn of_a_mirror_that_flushes() -> Faults {
+        Faults { flushes: true, ..Faults::default() }
+    }
+
     /// Every read takes so much longer; zero: none does.
     pub fn delay(&self, delay: Duration) {
         self.state().read_delay = delay;
@@ -61,6 +68,11 @@ impl Faults {
     /// Every look at a file (lookup, getattr) takes so much longer.
     pub fn delay_stats(&self, delay: Duration) {
         self.state().stat_delay = delay;
+    }
+
+    /// Every close of a file (flush) takes so much longer, of a mirror that is told of them.
+    pub fn delay_flushes(&self, delay: Duration) {
+        self.state().flush_delay = delay;
     }
 
     /// Files opened from now on are read past the page cache (FOPEN_DIRECT_IO), as some filesystems
@@ -112,6 +124,10 @@ impl Faults {
 
     pub(crate) fn stat_delay(&self) -> Duration {
         self.state().stat_delay
+    }
+
+    pub(crate) fn flush_delay(&self) -> Duration {
+        self.state().flush_delay
     }
 
     /// Counts a read of `length` bytes at `offset` and says what is to become of it.

@@ -1,11 +1,12 @@
 //! A folder mirrored read-only on FUSE, whose reads are slow, fail or end early as told, and are
 //! counted: a bad or distant disk for tests and benchmarks.
 //!
-//! Tests [`Mount`] it in their own process; benchmarks run the program `faultfs`, and tell it its
-//! faults through the file [`CONTROL`] at the mount's root. Pages stay in the page cache, and the
-//! kernel reads ahead as it does on any FUSE mount.
+//! Tests [`Mount`] it in their own process, or have it served [`Apart`]; benchmarks run the program
+//! `faultfs`, and tell it its faults through the file [`CONTROL`] at the mount's root. Pages stay in
+//! the page cache, and the kernel reads ahead as it does on any FUSE mount.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod control;
 mod faults;
 mod inodes;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use fuser::{BackgroundSession, Config, MountOption};
 
+pub use apart::{Apart, serve};
 pub use control::{CONTROL, Command, NoCommand};
 pub use faults::{Faults, Reads};
 
@@ -40,7 +42,21 @@ impl Mount {
     /// # Errors
     /// There is no /dev/fuse, or no right to mount: root has it, others need `fusermount3`.
     pub fn new(source: &Path, mountpoint: &Path) -> io::Result<Mount> {
-        let faults = Arc::new(Faults::default());
+        Mount::with(Faults::default(), source, mountpoint)
+    }
+
+    /// The same, and every close of a file asks it (flush) and waits for the answer, as closes on
+    /// network filesystems do. For a process that does nothing else: one that has files of its own
+    /// mount open when it ends would wait for an answer of its own, for ever.
+    ///
+    /// # Errors
+    /// As of [`Mount::new`].
+    pub fn that_flushes(source: &Path, mountpoint: &Path) -> io::Result<Mount> {
+        Mount::with(Faults::of_a_mirror_that_flushes(), source, mountpoint)
+    }
+
+    fn with(faults: Faults, source: &Path, mountpoint: &Path) -> io::Result<Mount> {
+        let faults = Arc::new(faults);
         let mirror = mirror::Mirror::new(source, faults.clone())?;
         let path = mountpoint.canonicalize()?;
         let mut config = Config::default();

@@ -12,7 +12,7 @@ use signal_hook::iterator::Signals;
 /// Mirrors a folder read-only on FUSE, with faults in its reads, until SIGTERM or SIGINT.
 ///
 /// Faults are told in words, as arguments here or as lines written to the file `.faultfs` at the
-/// mount's root: `delay MS [FILE]`, `delay-stat MS`, `direct`,
+/// mount's root: `delay MS [FILE]`, `delay-stat MS`, `delay-flush MS`, `direct`,
 /// `error ERRNO FROM..TO FILE`, `end AT FILE`,
 /// `heal [FILE]`. Reading that file gives the counters of each file. FILE is a path below the root.
 /// One line on standard output says that it is mounted.
@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot wait for signals")?;
     let (source, at) = (arguments.source, arguments.mountpoint);
-    let mount = Mount::new(&source, &at).with_context(|| {
+    let mount = Mount::that_flushes(&source, &at).with_context(|| {
         format!(
             "cannot mount {} at {}; it needs /dev/fuse, and root or fusermount3",
             source.display(),

@@ -35,6 +35,11 @@ impl Mirror {
         self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn takes(&self, commands: &[Command]) -> bool {
+        let is_of_flushes = |command: &Command| matches!(command, Command::DelayFlushes(_));
+        self.faults.flushes || !commands.iter().any(is_of_flushes)
+    }
+
     fn read_file(&self, inode: u64, handle: u64, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
         let (path, file) = {
             let inodes = self.inodes();
@@ -225,12 +230,31 @@ impl Filesystem for Mirror {
         let text = String::from_utf8_lossy(data);
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         match lines.map(str::parse).collect::<Result<Vec<Command>, _>>() {
+            Ok(commands) if !self.takes(&commands) => reply.error(Errno::EOPNOTSUPP),
             Ok(commands) => {
                 commands.into_iter().for_each(|command| self.faults.obey(command));
                 reply.written(data.len() as u32);
             }
             Err(_) => reply.error(Errno::EINVAL),
         }
+    }
+
+    fn flush(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        if !self.faults.flushes {
+            // The kernel never asks again.
+            return reply.error(Errno::ENOSYS);
+        }
+        if inode.0 != CONTROL_INODE {
+            pause(self.faults.flush_delay());
+        }
+        reply.ok();
     }
 
     fn release(

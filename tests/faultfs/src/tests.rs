@@ -181,6 +181,7 @@ fn commands_are_read_as_they_are_written() {
         ("delay 1000", Command::Delay(second, None)),
         ("delay 1000 a b", Command::Delay(second, Some(file()))),
         ("delay-stat 1000", Command::DelayStats(second)),
+        ("delay-flush 1000", Command::DelayFlushes(second)),
         ("direct", Command::Direct),
         ("error EIO 1..2 a b", Command::Error(5, 1..2, file())),
         ("error 116 1..2 a b", Command::Error(116, 1..2, file())),

@@ -1,0 +1,105 @@
+//! A mirror served by another process, so that whoever opens files of it may end at any time.
+//!
+//! That process is the test binary once more: it runs one test, which calls [`serve`].
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Stdio};
+
+use nix::mount::{MntFlags, umount2};
+
+use crate::{CONTROL, Mount};
+
+/// Where the other process finds what to serve, and where to.
+const SOURCE: &str = "FAULTFS_SOURCE";
+const AT: &str = "FAULTFS_AT";
+/// The line by which it says that it is mounted.
+const MOUNTED: &str = "faultfs has mounted it";
+/// That it could not begins with this.
+const FAILED: &str = "faultfs cannot mount it: ";
+
+/// A mirror that another process serves and that is told of every close. Dropping it unmounts; the
+/// other process does so too when this one has ended in whatever way.
+pub struct Apart {
+    server: Child,
+    /// Kept open, or the server's last words would be its death.
+    said: BufReader<ChildStdout>,
+    path: PathBuf,
+}
+
+impl Apart {
+    /// Mounts a mirror of `source` at `mountpoint`, a folder that exists, by running the ignored test
+    /// of this binary that has the name `test`.
+    ///
+    /// # Errors
+    /// As of [`Mount::new`].
+    pub fn new(source: &Path, mountpoint: &Path, test: &str) -> io::Result<Apart> {
+        let path = mountpoint.canonicalize()?;
+        let mut server = std::process::Command::new(std::env::current_exe()?)
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .envs([(SOURCE, source), (AT, path.as_path())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // What ends a group of processes (a terminal, a time limit) ends it last: by our end.
+            .process_group(0)
+            .spawn()?;
+        let said = server.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut apart = Apart { server, said: BufReader::new(said), path };
+        apart.hear()?;
+        Ok(apart)
+    }
+
+    /// Waits until it is mounted.
+    fn hear(&mut self) -> io::Result<()> {
+        for line in (&mut self.said).lines() {
+            let line = line?;
+            if line == MOUNTED {
+                return Ok(());
+            }
+            if let Some(why) = line.strip_prefix(FAILED) {
+                return Err(io::Error::other(why.to_owned()));
+            }
+        }
+        Err(io::Error::other("the process that was to serve a mirror has ended"))
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Does what a command says. It must be one that goes with the mount.
+    ///
+    /// # Errors
+    /// The command is none, or the mount is gone.
+    pub fn tell(&self, command: &str) -> io::Result<()> {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(self.path.join(CONTROL))?
+            .write_all(command.as_bytes())
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // Should it have died.
+        let _ = umount2(&self.path, MntFlags::MNT_DETACH);
+        drop(self.server.stdin.take());
+        let _ = self.server.wait();
+    }
+}
+
+/// What the ignored test does that [`Apart::new`] names: serves the mirror until the process that
+/// wants it lets go of it. Does nothing when there is none.
+pub fn serve() {
+    let (Some(source), Some(at)) = (std::env::var_os(SOURCE), std::env::var_os(AT)) else { return };
+    // The test runner has begun a line of its own.
+    match Mount::that_flushes(Path::new(&source), Path::new(&at)) {
+        Ok(_mount) => {
+            println!("\n{MOUNTED}");
+            let _ = io::stdin().read_to_end(&mut Vec::new());
+        }
+        Err(error) => println!("\n{FAILED}{error}"),
+    }
+}
