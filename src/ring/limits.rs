@@ -59,6 +59,10 @@ pub const SCRATCH_BYTES: usize = 544 << 10;
 /// who need not wait for a server.
 pub const SCRATCH_DISTANT_SHARE: usize = 2;
 
+/// One in so many by those of one distant mount: one that hangs keeps them for good, and another goes
+/// on with as many.
+pub const SCRATCH_A_MOUNT_SHARE: usize = 4;
+
 /// Reads in flight for one batch of the copying verb: one byte of the completion's number names it.
 pub const READS_A_BATCH: usize = 255;
 

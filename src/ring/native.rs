@@ -11,6 +11,7 @@ mod copy;
 mod direct;
 mod ops;
 mod options;
+mod scratch;
 mod shutdown;
 mod sockets;
 
@@ -33,8 +34,8 @@ use crate::{
 pub use any::AnyKernel;
 pub use options::KernelOptions;
 
-use copy::Scratch;
 use ops::{Task, Working};
+use scratch::Scratch;
 use sockets::OwnedSocket;
 
 /// [`Kernel`] by the system itself. Made on the thread that uses it; not `Send`.

@@ -2,104 +2,32 @@
 //! stream itself, and one send(2) takes it.
 //!
 //! What the page cache has is read at once (RWF_NOWAIT), while it is hot; the rest is read by the
-//! engine, so that this thread waits for no disk. Scratch is held while reads are on their way and never by
-//! a peer that does not read: a short send gives the batch back, and its bytes are read again.
+//! engine, so that this thread waits for no disk. Scratch is held while reads are on their way and
+//! never by a peer that does not read: a short send gives the batch back, and its bytes are read again.
 //! A run that cannot be read fails the batch with nothing of this stretch sent.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::engine::Engine;
 use crate::files::OpenFile;
-use crate::limits::{READS_A_BATCH, SCRATCH_DISTANT_SHARE};
+use crate::limits::READS_A_BATCH;
 use crate::memory::Mapping;
 use crate::slab::Slab;
 use crate::sys::{self, Patience};
+use crate::threads::Lane;
 use crate::{Batch, Failure, Kernel, OpId, Outcome, Part, Run, Socket, Token};
 
 use super::ops::{Origin, Task};
 use super::{NativeKernel, name_of};
 
-/// The bounded pool of scratch buffers, and who waits for one.
-pub(super) struct Scratch {
-    free: Vec<Mapping>,
-    made: usize,
-    max: usize,
-    bytes: usize,
-    /// Held by batches of distant mounts, which may wait for long.
-    distant: usize,
-    waiting: VecDeque<OpId>,
-    /// The same of distant mounts.
-    waiting_distant: VecDeque<OpId>,
-    /// Within [`NativeKernel::start_waiting`].
-    starting: bool,
-}
-
-impl Scratch {
-    pub(super) fn new(max: usize, bytes: usize) -> Scratch {
-        Scratch {
-            free: Vec::new(),
-            made: 0,
-            max: max.max(1),
-            bytes,
-            distant: 0,
-            waiting: VecDeque::new(),
-            waiting_distant: VecDeque::new(),
-            starting: false,
-        }
-    }
-
-    /// Distant batches leave some to the others.
-    fn distant_is_full(&self) -> bool {
-        self.distant >= (self.max / SCRATCH_DISTANT_SHARE).max(1)
-    }
-
-    fn take(&mut self, is_distant: bool) -> Result<Option<Mapping>, Failure> {
-        if is_distant && self.distant_is_full() {
-            return Ok(None);
-        }
-        let scratch = match self.free.pop() {
-            Some(scratch) => scratch,
-            None if self.made == self.max => return Ok(None),
-            None => {
-                let scratch = Mapping::new(self.bytes).map_err(Failure::Os)?;
-                self.made += 1;
-                scratch
-            }
-        };
-        self.distant += usize::from(is_distant);
-        Ok(Some(scratch))
-    }
-
-    fn give_back(&mut self, scratch: Mapping, is_distant: bool) {
-        self.distant -= usize::from(is_distant);
-        self.free.push(scratch);
-    }
-
-    fn wait(&mut self, op: OpId, is_distant: bool) {
-        let waiting = if is_distant { &mut self.waiting_distant } else { &mut self.waiting };
-        waiting.push_back(op);
-    }
-
-    /// Who of those that wait can have some now.
-    fn next_waiting(&mut self) -> Option<OpId> {
-        if self.free.is_empty() {
-            return None;
-        }
-        let next = self.waiting.pop_front();
-        if next.is_none() && !self.distant_is_full() {
-            return self.waiting_distant.pop_front();
-        }
-        next
-    }
-}
-
 /// A batch that waits for scratch, or for its reads.
 pub(super) struct CopyJob {
     socket: Socket,
     batch: Option<Box<Batch>>,
-    /// It has a run of a distant mount.
-    is_distant: bool,
+    /// The distant mount that its first such run is of: who answers for its scratch.
+    mount: Option<Lane>,
+    /// Where it stands in line for some.
+    place: Option<u64>,
     scratch: Option<Mapping>,
     /// Bytes of the batch that the scratch holds once the reads are done.
     laid_bytes: usize,
@@ -124,11 +52,12 @@ struct PendingRead {
 impl<E: Engine> NativeKernel<E> {
     /// Sends by copying: at once when all is in the page cache.
     pub(super) fn push_copy(&mut self, socket: Socket, batch: Box<Batch>, token: Token) -> OpId {
-        let is_distant = self.is_distant(&batch);
+        let mount = self.mount_of(&batch);
         let mut job = CopyJob {
             socket,
             batch: Some(batch),
-            is_distant,
+            mount,
+            place: None,
             scratch: None,
             laid_bytes: 0,
             reads: Vec::new(),
@@ -146,7 +75,7 @@ impl<E: Engine> NativeKernel<E> {
     /// The batch waits: for scratch, or for the disk.
     fn push_copy_job(&mut self, job: CopyJob, token: Token) -> OpId {
         let socket = job.socket;
-        let (has_scratch, is_distant) = (job.scratch.is_some(), job.is_distant);
+        let (has_scratch, mount) = (job.scratch.is_some(), job.mount);
         let Some(op) = self.insert(Some(socket), Task::Copy(Box::new(job)), token) else {
             return self.done_now(token, Outcome::Failed(Failure::Os(libc::EAGAIN)));
         };
@@ -158,14 +87,17 @@ impl<E: Engine> NativeKernel<E> {
             self.start_reads(op);
         } else {
             self.counters.scratch_waits += 1;
-            self.scratch.wait(op, is_distant);
+            let place = self.scratch.wait(op, mount);
+            if let Some(Task::Copy(job)) = self.task_mut(op) {
+                job.place = Some(place);
+            }
         }
         op
     }
 
     /// Takes scratch for the job, if there is some, and lays its batch out in it.
     fn lay(&mut self, job: &mut CopyJob) -> Result<(), Failure> {
-        let Some(scratch) = self.scratch.take(job.is_distant)? else { return Ok(()) };
+        let Some(scratch) = self.scratch.take(job.mount)? else { return Ok(()) };
         let Some(batch) = job.batch.as_deref() else { return Ok(()) };
         // SAFETY: the mapping is this job's alone, and no read of it is on its way.
         let memory = unsafe { std::slice::from_raw_parts_mut(scratch.as_ptr(), scratch.len()) };
@@ -175,13 +107,17 @@ impl<E: Engine> NativeKernel<E> {
         Ok(())
     }
 
-    fn is_distant(&self, batch: &Batch) -> bool {
-        batch.remaining().any(|part| match part {
+    fn task_mut(&mut self, op: OpId) -> Option<&mut Task> {
+        Some(&mut self.ops.get_mut(op.index, op.generation)?.task)
+    }
+
+    fn mount_of(&self, batch: &Batch) -> Option<Lane> {
+        batch.remaining().find_map(|part| match part {
             Part::Run(Run { file, .. }) => {
-                let file = self.files.get(file.index, file.generation);
-                file.is_some_and(|file| file.lane().is_distant)
+                let file = self.files.get(file.index, file.generation)?;
+                Some(file.lane()).filter(|lane| lane.is_distant)
             }
-            _ => false,
+            _ => None,
         })
     }
 
@@ -279,6 +215,9 @@ impl<E: Engine> NativeKernel<E> {
         if let Some(batch) = job.batch.take() {
             self.recycle(batch);
         }
+        if let Some(place) = job.place.take() {
+            self.scratch.leave(place, job.mount);
+        }
         for read in job.reads.drain(..) {
             self.let_go(read.from);
         }
@@ -287,7 +226,7 @@ impl<E: Engine> NativeKernel<E> {
             owned.copying = false;
         }
         if let Some(scratch) = job.scratch.take() {
-            self.scratch.give_back(scratch, job.is_distant);
+            self.scratch.give_back(scratch, job.mount);
             self.start_waiting();
         }
     }
@@ -310,6 +249,7 @@ impl<E: Engine> NativeKernel<E> {
         let Task::Copy(mut job) = std::mem::replace(&mut working.task, Task::Accept) else {
             return;
         };
+        job.place = None;
         let laid = self.lay(&mut job);
         let waits = laid.is_ok() && !job.reads.is_empty();
         job.failure = laid.err();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringseed_faultfs::Apart;
 
-use super::tests::{next, small};
+use super::tests::{accept, next, small};
 use super::*;
 use crate::{Directory, system};
 
@@ -125,4 +125,37 @@ fn no_turn_waits_for_the_close_of_a_distant_file<E: Engine>() {
     panic!("{} files stay open", world.open_files());
 }
 
-on_both_engines! { no_turn_waits_for_the_close_of_a_distant_file }
+/// Sends the first bytes of a file on a connection of its own, which the peer gets to keep.
+fn push_send<E: Engine>(
+    kernel: &mut NativeKernel<E>,
+    file: File,
+    token: Token,
+) -> std::net::TcpStream {
+    let (socket, stream) = accept(kernel);
+    let mut batch = kernel.batch();
+    batch.push_run(Run { file, offset: 0, length: 1_000 });
+    kernel.push(Op::Send { socket, batch, verb: Verb::Copy }, token).unwrap();
+    stream
+}
+
+fn a_mount_that_hangs_keeps_no_other_from_sending<E: Engine>() {
+    let (Some(hanging), Some(well)) = (world(), world()) else { return };
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+    let [of_hanging, of_well] = [&hanging, &well].map(|world| world.open(&mut kernel));
+    system::drop_from_page_cache(&hanging.path()).unwrap();
+    hanging.mount.tell("delay 60000").unwrap();
+    let peers: Vec<_> = (10..10 + 2 * limits::SCRATCH_COUNT as u64)
+        .map(|token| push_send(&mut kernel, of_hanging, Token(token)))
+        .collect();
+    within_a_turn(|| {
+        let _peer = push_send(&mut kernel, of_well, Token(9));
+        let sent = next(&mut kernel);
+        assert_eq!(sent.token, Token(9), "{} peers wait: {sent:?}", peers.len());
+        assert!(matches!(sent.outcome, Outcome::Sent { bytes: 1_000, .. }), "{sent:?}");
+    });
+}
+
+on_both_engines! {
+    no_turn_waits_for_the_close_of_a_distant_file,
+    a_mount_that_hangs_keeps_no_other_from_sending,
+}
