@@ -23,6 +23,7 @@ mod native;
 mod op;
 mod pipe;
 mod plan;
+mod prefetch;
 mod probe;
 pub mod sandbox;
 #[cfg(feature = "sim")]
@@ -47,4 +48,5 @@ pub use plan::{
     KernelChoice, KernelKind, KernelPlan, Probe, RingRung, StartError, VerbPlan, ZeroCopy,
     kernel_plan, verb_plan,
 };
+pub use prefetch::prefetch;
 pub use waker::{Bell, Waker};

@@ -11,7 +11,7 @@ use ringseed_wire::tracker_http::PeerEntry;
 use crate::connection_id::ConnectionIds;
 use crate::limits;
 use crate::random::Random;
-use crate::swarm::{Bounds, Full, Swarms};
+use crate::swarm::{Bounds, Swarms};
 
 /// What clients are told, and how much is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,7 +156,7 @@ impl Desk {
         now: Instant,
         from: IpAddr,
         request: &AnnounceRequest,
-    ) -> Result<ScrapeStats, Full> {
+    ) -> ScrapeStats {
         self.counters.announces += 1;
         self.swarms.announce(now, from, request, &mut self.handed_out)
     }

@@ -2,15 +2,29 @@
 
 use std::time::Duration;
 
-/// Torrents of each address family. At some 110 bytes each, with one peer, 115 MiB.
+/// Torrents of each address family. At some 110 bytes each, with one peer, 115 MiB. The one that was
+/// silent for the longest makes room for another.
 pub const TORRENTS_MAX: usize = 1 << 20;
 
 /// Peers of one torrent and family: some times the largest public swarms.
 pub const TORRENT_PEERS_MAX: usize = 1 << 18;
 
-/// Peers of one family in all torrents. At some 45 bytes each, and up to twice that while tables
-/// grow, 180 to 360 MiB for IPv4.
+/// Peers of one family in all torrents. At some 38 bytes each, 160 MiB for IPv4. The torrent that was
+/// silent for the longest makes room for others.
 pub const PEERS_MAX: usize = 1 << 22;
+
+/// Peers of a swarm at its bound of which the one that was silent for the longest makes room for a
+/// newcomer: drawn at random, since an order of all would cost a quarter more memory. It is
+/// among the oldest tenth in four of five cases.
+pub const OLDEST_SAMPLE: usize = 16;
+
+/// Ticks after which a torrent that is heard of becomes the newest again: a minute. A busy one is not
+/// moved in the list, which touches three others, at each announce.
+pub const RECENCY_TICKS: u16 = 15;
+
+/// Peers of a torrent among which one that comes from another address than before is looked for: two
+/// microseconds at most for a newcomer. In larger swarms its former address stays until it expires.
+pub const IDENTITY_SEARCH_MAX: usize = 8192;
 
 /// Peers told in one answer. 200 are 1,200 bytes in IPv4: one packet; no client uses more.
 pub const HANDED_OUT_MAX: usize = 200;
@@ -18,9 +32,19 @@ pub const HANDED_OUT_MAX: usize = 200;
 /// Peers told to one that does not say how many it wants, as most trackers do.
 pub const HANDED_OUT_DEFAULT: usize = 50;
 
-/// Peers from which on a torrent has an index: up to 16 entries of 32 bytes are found sooner by
-/// looking at each, and need no memory for it.
-pub const INDEX_FROM: usize = 17;
+/// Peers from which on a torrent has an index: up to 32 addresses are found sooner by
+/// looking at each, three lines of memory, and need no memory for it.
+pub const INDEX_FROM: usize = 33;
+
+/// Peers of a page of memory: 4 KiB for IPv4, which allocators give without loss.
+pub const PAGE_PEERS: usize = 128;
+
+/// Peers of a small swarm that are fetched before an announce is answered: three lines of memory,
+/// as many as it has addresses without an index.
+pub const PREFETCHED_ROWS: usize = 32;
+
+/// Torrents that stand together in memory: 8 KiB, which allocators give without loss.
+pub const SHELF_TORRENTS: usize = 128;
 
 /// Seconds: how finely "last heard of" is kept, in 16 bits a peer.
 pub const TICK_S: u16 = 4;
@@ -103,9 +127,6 @@ pub const INTERVAL_MAX: Duration = Duration::from_secs(8 * 60 * 60);
 
 /// Added to two intervals before a silent peer goes: time for retries.
 pub const SILENT_MARGIN: Duration = Duration::from_secs(120);
-
-/// Minutes after which a client of a full tracker may ask again (BEP 31).
-pub const FULL_RETRY_MIN: u32 = 30;
 
 /// Bytes of a datagram that we send: what every IPv6 path carries in one packet (1,280, less 48
 /// of headers). 202 IPv4 peers, or 67 of IPv6.

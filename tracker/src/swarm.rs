@@ -2,43 +2,48 @@
 //!
 //! IPv4 and IPv6 are two worlds: a peer is told peers and counts of the family that it announced
 //! from, since those are the ones it reaches, and a host with both announces on both (BEP 7).
-//! A peer is known by (address, port) there; its id and key only decide who may make it leave.
+//! A peer is known by (address, port) there. Its id and key, which only it knows, decide who may
+//! make it leave, and tell it again when its address has changed.
+//!
+//! At each bound the oldest makes room, so that a flood of announces costs memory that is known.
 
+mod announce;
 mod family;
+mod index;
+mod page;
+mod recency;
+mod shelf;
 mod torrent;
 
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ringseed_meta::{InfoHash, Instant};
-use ringseed_wire::tracker::{AnnounceEvent, AnnounceRequest, ScrapeStats};
+use ringseed_wire::tracker::compact::{V4_BYTES, V6_BYTES};
+use ringseed_wire::tracker::{AnnounceRequest, ScrapeStats};
 use ringseed_wire::tracker_http::PeerEntry;
 use siphasher::sip::SipHasher13;
 
 use crate::limits;
-use crate::random::{Random, draw};
+use crate::random::{Draw, Random};
+use announce::{Desk, Told};
 use family::Family;
-use torrent::{Peer, Role, Tick};
-
-/// The announce was not taken: another torrent would be one more than [`Bounds::torrents_max`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("this tracker is full: it holds {torrents} torrents and takes no other")]
-pub struct Full {
-    /// Torrents it holds.
-    pub torrents: usize,
-}
+use torrent::Tick;
 
 /// How much the swarms may hold, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
-    /// Torrents of each address family.
+    /// Torrents of each address family, one at least: a further one takes the place of that which
+    /// was silent for the longest.
     pub torrents_max: usize,
-    /// Peers of one torrent and family. Further ones are told peers and are not listed themselves.
+    /// Peers of one torrent and family, one at least: a further one takes the place of one that was
+    /// silent for long.
     pub torrent_peers_max: usize,
-    /// Peers of one family in all; as above.
+    /// Peers of one family in all, one at least: torrents make room, those first that were silent
+    /// for the longest.
     pub peers_max: usize,
     /// A peer that was not heard of for so long is gone. At most [`limits::SILENT_MAX`].
     pub silent_max: Duration,
@@ -64,12 +69,8 @@ impl HashKey {
         self.0.hash(&info_hash.0)
     }
 
-    fn of_endpoint(&self, ip: &[u8], port: u16) -> u64 {
-        let mut endpoint = [0; 18];
-        let (to_ip, to_port) = endpoint.split_at_mut(16);
-        to_ip.iter_mut().zip(ip).for_each(|(to, from)| *to = *from);
-        to_port.copy_from_slice(&port.to_be_bytes());
-        self.0.hash(&endpoint)
+    fn of_address<const N: usize>(&self, address: &[u8; N]) -> u64 {
+        self.0.hash(address)
     }
 }
 
@@ -78,13 +79,13 @@ pub struct Swarms {
     bounds: Bounds,
     key: HashKey,
     random: Random,
-    ipv4: Family<4>,
-    ipv6: Family<16>,
+    ipv4: Family<V4_BYTES>,
+    ipv6: Family<V6_BYTES>,
     next_round: Instant,
     round: Expiry,
-    /// Peers that were told others but not listed, because a bound was reached.
-    unlisted: u64,
-    scratch: Scratch,
+    /// Peers that made room for others, because a bound was reached.
+    displaced: u64,
+    draw: Draw,
 }
 
 /// Whether a round of expiry is under way.
@@ -94,11 +95,10 @@ enum Expiry {
     UnderWay,
 }
 
-#[derive(Default)]
-struct Scratch {
-    sorted: Vec<u32>,
-    drawn: Vec<u32>,
-}
+/// Where a torrent was when it was looked for, or nowhere. What happens in between may move it: it is
+/// looked for again then.
+#[derive(Clone, Copy, Debug)]
+pub struct Hint(Option<u32>);
 
 impl Swarms {
     /// No swarm yet. `key` keeps the tables safe from chosen addresses, `random` chooses peers.
@@ -111,40 +111,81 @@ impl Swarms {
             ipv6: Family::default(),
             next_round: Instant::ZERO,
             round: Expiry::Resting,
-            unlisted: 0,
-            scratch: Scratch::default(),
+            displaced: 0,
+            draw: Draw::default(),
         }
     }
 
     /// Takes in an announce that came from `from` (what it says of its address itself is not
     /// believed: it could name a victim's), and fills `handed_out` with other peers of the swarm,
     /// chosen at random: leechers only for a seed that has moved bytes, none for one that stops.
-    ///
-    /// # Errors
-    /// [`Full`] when the torrent is new and there is no room for it; nothing has changed then.
     pub fn announce(
         &mut self,
         now: Instant,
         from: IpAddr,
         request: &AnnounceRequest,
         handed_out: &mut Vec<PeerEntry>,
-    ) -> Result<ScrapeStats, Full> {
+    ) -> ScrapeStats {
         handed_out.clear();
-        let tick = Tick::at(now);
-        let room = Room { bounds: &self.bounds, key: &self.key, unlisted: &mut self.unlisted };
+        self.take(now, from, request, Hint(None), handed_out)
+    }
+
+    /// As [`Swarms::announce`], but appends the peers in the packed form of the family of `from`, and
+    /// asks no table where the torrent is when it still stands where `hint` says.
+    pub fn announce_packed(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        request: &AnnounceRequest,
+        hint: Hint,
+        packed: &mut Vec<u8>,
+    ) -> ScrapeStats {
+        self.take(now, from, request, hint, packed)
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        request: &AnnounceRequest,
+        hint: Hint,
+        told: &mut impl Told,
+    ) -> ScrapeStats {
+        let Swarms { bounds, key, random, displaced, draw, .. } = self;
+        let mut desk = Desk { bounds, key, random, displaced, draw, now: Tick::at(now) };
         match from.to_canonical() {
-            IpAddr::V4(ip) => {
-                let stood =
-                    room.take(&mut self.ipv4, request, listed(request, ip.octets(), tick))?;
-                stood.hand_out(&self.ipv4, &mut self.random, &mut self.scratch, handed_out);
-            }
-            IpAddr::V6(ip) => {
-                let stood =
-                    room.take(&mut self.ipv6, request, listed(request, ip.octets(), tick))?;
-                stood.hand_out(&self.ipv6, &mut self.random, &mut self.scratch, handed_out);
-            }
+            IpAddr::V4(ip) => desk.take(&mut self.ipv4, request, &ip.octets(), hint, told),
+            IpAddr::V6(ip) => desk.take(&mut self.ipv6, request, &ip.octets(), hint, told),
         }
-        Ok(self.scrape(from, &request.info_hash))
+    }
+
+    /// Where the torrent of an announce or scrape that is to come stands. Of many that came
+    /// together, each is looked up first, then each is prefetched, then each is taken in: the lines of
+    /// memory that they miss are fetched side by side.
+    pub fn look_up(&self, from: IpAddr, info_hash: &InfoHash) -> Hint {
+        let place = match from.to_canonical() {
+            IpAddr::V4(_) => self.ipv4.likely_place(&self.key, info_hash),
+            IpAddr::V6(_) => self.ipv6.likely_place(&self.key, info_hash),
+        };
+        Hint(place.map(|place| place as u32))
+    }
+
+    /// Has the torrent fetched into the caches.
+    pub fn prefetch(&self, from: IpAddr, Hint(place): Hint) {
+        let Some(place) = place else { return };
+        match from.to_canonical() {
+            IpAddr::V4(_) => self.ipv4.prefetch(place as usize),
+            IpAddr::V6(_) => self.ipv6.prefetch(place as usize),
+        }
+    }
+
+    /// Has its peers fetched, once it was.
+    pub fn prefetch_peers(&self, from: IpAddr, Hint(place): Hint) {
+        let Some(place) = place else { return };
+        match from.to_canonical() {
+            IpAddr::V4(_) => self.ipv4.prefetch_peers(place as usize),
+            IpAddr::V6(_) => self.ipv6.prefetch_peers(place as usize),
+        }
     }
 
     /// How many peers of the asker's address family are in a swarm (BEP 48); zeros for one that
@@ -196,9 +237,14 @@ impl Swarms {
         self.ipv4.peers() + self.ipv6.peers()
     }
 
-    /// Announces whose peer was not listed because a bound was reached.
-    pub fn unlisted(&self) -> u64 {
-        self.unlisted
+    /// Bytes that were asked of the allocator. Looks at every torrent: not for each turn.
+    pub fn bytes(&self) -> usize {
+        self.ipv4.bytes() + self.ipv6.bytes()
+    }
+
+    /// Peers that made room for others because a bound was reached.
+    pub fn displaced(&self) -> u64 {
+        self.displaced
     }
 
     /// Panics when the tables disagree.
@@ -207,139 +253,14 @@ impl Swarms {
         self.ipv4.check(&self.key);
         self.ipv6.check(&self.key);
     }
-}
 
-fn role(request: &AnnounceRequest) -> Role {
-    if request.left == 0 { Role::Seed } else { Role::Leecher }
-}
-
-/// As what a peer is told others. Who has only a magnet link does not know how much is left, and
-/// some clients (aria2) then say 0. So a peer that has moved no byte yet is told seeds as well, or
-/// it would never find one; for a real seed the answer is a few bytes longer until it has sent some.
-fn told_as(request: &AnnounceRequest) -> Role {
-    let has_moved = request.uploaded > 0 || request.downloaded > 0;
-    if has_moved { role(request) } else { Role::Leecher }
-}
-
-/// How a peer is listed. One that has no key is one whose key is 0.
-fn listed<const IP_BYTES: usize>(
-    request: &AnnounceRequest,
-    ip: [u8; IP_BYTES],
-    seen: Tick,
-) -> Peer<IP_BYTES> {
-    let key = request.key.unwrap_or(0).to_be_bytes();
-    Peer { ip, port: request.port, seen, key, peer_id: request.peer_id }
-}
-
-fn wanted(request: &AnnounceRequest) -> usize {
-    let wanted = request.numwant.map_or(limits::HANDED_OUT_DEFAULT, |wanted| wanted as usize);
-    wanted.min(limits::HANDED_OUT_MAX)
-}
-
-/// What taking an announce in needs besides the family.
-struct Room<'a> {
-    bounds: &'a Bounds,
-    key: &'a HashKey,
-    unlisted: &'a mut u64,
-}
-
-/// Where the announcing peer stands afterwards, and what it is to be told.
-struct Stood {
-    torrent: Option<usize>,
-    place: Option<usize>,
-    told_as: Role,
-    wanted: usize,
-}
-
-impl Room<'_> {
-    fn take<const IP_BYTES: usize>(
-        self,
-        family: &mut Family<IP_BYTES>,
-        request: &AnnounceRequest,
-        peer: Peer<IP_BYTES>,
-    ) -> Result<Stood, Full> {
-        let (role, told_as) = (role(request), told_as(request));
-        let torrent = family.find(self.key, &request.info_hash);
-        let known = torrent.and_then(|at| family.torrent(at).find(self.key, &peer.ip, peer.port));
-        if request.event == AnnounceEvent::Stopped {
-            if let (Some(at), Some(place)) = (torrent, known) {
-                self.remove(family, at, place, &peer);
-            }
-            return Ok(Stood { torrent: None, place: None, told_as, wanted: 0 });
-        }
-        let wanted = wanted(request);
-        if known.is_none() && !self.has_room_for_peer(family, torrent) {
-            *self.unlisted += 1;
-            return Ok(Stood { torrent, place: None, told_as, wanted });
-        }
-        let at = match torrent {
-            Some(at) => at,
-            None if family.torrents() < self.bounds.torrents_max => {
-                family.insert(self.key, request.info_hash)
-            }
-            None => return Err(Full { torrents: family.torrents() }),
-        };
-        let place = family.change(self.key, at, |torrent| {
-            let was_seed = known.is_some_and(|place| torrent.role(place) == Role::Seed);
-            if request.event == AnnounceEvent::Completed && role == Role::Seed && !was_seed {
-                torrent.completed = torrent.completed.saturating_add(1);
-            }
-            match known {
-                Some(place) => torrent.update(self.key, place, peer, role),
-                None => torrent.insert(self.key, peer, role),
-            }
-        });
-        Ok(Stood { torrent: Some(at), place: Some(place), told_as, wanted })
-    }
-
-    /// A `stopped` counts only when it names the id and key that are listed: a client that came
-    /// back at the same address is not removed by the late goodbye of the one before, and a
-    /// neighbour behind the same address cannot make it leave.
-    fn remove<const IP_BYTES: usize>(
-        &self,
-        family: &mut Family<IP_BYTES>,
-        at: usize,
-        place: usize,
-        peer: &Peer<IP_BYTES>,
-    ) {
-        let listed = family.torrent(at).peer(place);
-        if listed.is_some_and(|known| known.peer_id == peer.peer_id && known.key == peer.key) {
-            family.change(self.key, at, |torrent| torrent.remove(self.key, place));
-        }
-    }
-
-    fn has_room_for_peer<const IP_BYTES: usize>(
-        &self,
-        family: &Family<IP_BYTES>,
-        torrent: Option<usize>,
-    ) -> bool {
-        let in_torrent = torrent.map_or(0, |at| family.torrent(at).len());
-        in_torrent < self.bounds.torrent_peers_max && family.peers() < self.bounds.peers_max
-    }
-}
-
-impl Stood {
-    fn hand_out<const IP_BYTES: usize>(
-        &self,
-        family: &Family<IP_BYTES>,
-        random: &mut Random,
-        scratch: &mut Scratch,
-        handed_out: &mut Vec<PeerEntry>,
-    ) where
-        [u8; IP_BYTES]: Into<IpAddr>,
-    {
-        let Some(torrent) = self.torrent.map(|at| family.torrent(at)) else { return };
-        // Seeds stand first: a seed is shown what stands after them.
-        let first = if self.told_as == Role::Seed { torrent.seeders() } else { 0 };
-        let own = self.place.filter(|place| *place >= first).map(|place| place - first);
-        let others = torrent.len() - first - usize::from(own.is_some());
-        draw(random, self.wanted, others, &mut scratch.sorted, &mut scratch.drawn);
-        handed_out.extend(scratch.drawn.iter().filter_map(|drawn| {
-            let drawn = *drawn as usize;
-            let skip_own = usize::from(own.is_some_and(|own| drawn >= own));
-            let peer = torrent.peer(first + drawn + skip_own)?;
-            let address = SocketAddr::new(peer.ip.into(), peer.port);
-            Some(PeerEntry { address, peer_id: Some(peer.peer_id) })
-        }));
+    /// The IPv4 peers of a swarm.
+    #[cfg(test)]
+    fn listed(&self, info_hash: &InfoHash) -> Vec<std::net::SocketAddr> {
+        let torrent = self.ipv4.find(&self.key, info_hash).map(|at| self.ipv4.torrent(at));
+        let places = torrent
+            .into_iter()
+            .flat_map(|torrent| (0..torrent.len()).map(|at| torrent.address(at)));
+        places.map(|packed| torrent::unpack(packed)).collect()
     }
 }

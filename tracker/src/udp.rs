@@ -108,15 +108,11 @@ fn answer(desk: &mut Desk, now: Instant, from: SocketAddr, datagram: &[u8]) -> O
         }
         Ok(Request::Announce { connection_id, transaction_id, announce, .. }) => {
             prove(desk, now, from, connection_id)?;
-            match desk.announce(now, ip, &announce) {
-                Ok(stats) => {
-                    desk.handed_out.truncate(peers_max(from));
-                    let interval_s = desk.rules.interval_s();
-                    let peers = desk.pack_peers();
-                    write_announce_response(&mut out, transaction_id, interval_s, stats, peers);
-                }
-                Err(full) => write_error(&mut out, transaction_id, &full.to_string()),
-            }
+            let stats = desk.announce(now, ip, &announce);
+            desk.handed_out.truncate(peers_max(from));
+            let interval_s = desk.rules.interval_s();
+            let peers = desk.pack_peers();
+            write_announce_response(&mut out, transaction_id, interval_s, stats, peers);
         }
         Ok(Request::Scrape { connection_id, transaction_id, info_hashes }) => {
             prove(desk, now, from, connection_id)?;

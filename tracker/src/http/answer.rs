@@ -12,7 +12,6 @@ use ringseed_wire::tracker_http::{
 use super::exchange::Next;
 use super::request::{Persistence, Refusal, Request};
 use crate::desk::Desk;
-use crate::limits;
 
 /// Status lines that we send. Tracker clients read the body of 200 only: what is wrong with an
 /// announce or a scrape is told there, as a failure reason (BEP 3).
@@ -102,13 +101,7 @@ fn announce(
         Ok(request) => request,
         Err(error) => return fail(desk, &error.to_string(), Retry::Unsaid, body),
     };
-    let stats = match desk.announce(now, peer, &request) {
-        Ok(stats) => stats,
-        Err(full) => {
-            let retry = Retry::InMinutes(limits::FULL_RETRY_MIN);
-            return fail(desk, &full.to_string(), retry, body);
-        }
-    };
+    let stats = desk.announce(now, peer, &request);
     if request.no_peer_id {
         desk.handed_out.iter_mut().for_each(|peer| peer.peer_id = None);
     }

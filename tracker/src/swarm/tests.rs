@@ -1,12 +1,15 @@
-//! The swarms against a model that looks at every peer every time.
-
-use std::collections::BTreeMap;
+//! The swarms case by case, and against a model.
 
 use proptest::prelude::*;
 
+use std::net::SocketAddr;
+
 use ringseed_meta::PeerId;
 
+use super::announce::{role, wanted};
+use super::torrent::{Peer, Role, Torrent, unpack};
 use super::*;
+use ringseed_wire::tracker::AnnounceEvent;
 
 const BOUNDS: Bounds = Bounds {
     torrents_max: 6,
@@ -49,7 +52,7 @@ fn announce(torrent: u8, address: &str, left: u64) -> Announce {
 
 fn told(swarms: &mut Swarms, now: Instant, announce: &Announce) -> Vec<SocketAddr> {
     let mut handed_out = Vec::new();
-    swarms.announce(now, announce.ip, &announce.request, &mut handed_out).unwrap();
+    swarms.announce(now, announce.ip, &announce.request, &mut handed_out);
     let mut addresses: Vec<_> = handed_out.iter().map(|peer| peer.address).collect();
     addresses.sort_unstable();
     addresses
@@ -132,18 +135,144 @@ fn finishing_is_counted_once() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_changes_nothing() {
-    let bounds = Bounds { torrents_max: 1, torrent_peers_max: 2, ..BOUNDS };
-    let mut swarms = swarms(bounds);
+fn a_partial_seed_is_told_and_counted_as_one_that_wants_nothing() {
+    let mut swarms = swarms(BOUNDS);
+    let paused = |address| {
+        announce(1, address, LEECHER).but(|request| {
+            (request.event, request.uploaded) = (AnnounceEvent::Paused, 1);
+        })
+    };
+    let partial = "192.0.2.1:1";
+    told(&mut swarms, at(0), &announce(1, "192.0.2.2:1", SEED));
+    told(&mut swarms, at(0), &paused("192.0.2.3:1"));
+    assert_eq!(told(&mut swarms, at(0), &paused(partial)), []);
+    let leecher = announce(1, "192.0.2.4:1", LEECHER);
+    assert_eq!(told(&mut swarms, at(0), &leecher).len(), 3);
+    assert_eq!(told(&mut swarms, at(0), &paused(partial)), ["192.0.2.4:1".parse().unwrap()]);
+    let stats = |swarms: &Swarms| swarms.scrape("192.0.2.9".parse().unwrap(), &InfoHash([1; 20]));
+    assert_eq!(stats(&swarms), ScrapeStats { partial_seeds: 2, ..counts(1, 3, 0) });
+    // It wants something again.
+    told(&mut swarms, at(0), &announce(1, partial, LEECHER));
+    assert_eq!(stats(&swarms), ScrapeStats { partial_seeds: 1, ..counts(1, 3, 0) });
+    swarms.check();
+}
+
+#[test]
+fn a_peer_whose_address_changes_stays_one_peer() {
+    // With an index and without.
+    for others in [2, 60] {
+        let mut swarms = swarms(Bounds { peers_max: 200, torrent_peers_max: 100, ..BOUNDS });
+        for port in 1..=others {
+            told(&mut swarms, at(0), &announce(1, &format!("192.0.2.9:{port}"), LEECHER));
+        }
+        let with_key = |address| {
+            announce(1, address, SEED).but(|request| {
+                (request.key, request.peer_id) = (Some(77), PeerId([7; 20]));
+            })
+        };
+        let (home, away) = (with_key("192.0.2.1:1"), with_key("198.51.100.1:5"));
+        told(&mut swarms, at(0), &home);
+        told(&mut swarms, at(1), &away.clone().but(|request| request.key = Some(78)));
+        assert_eq!(swarms.peers(), others + 2, "another key is another peer");
+        let other = PeerId([8; 20]);
+        told(
+            &mut swarms,
+            at(1),
+            &with_key("198.51.100.2:5").but(|request| request.peer_id = other),
+        );
+        assert_eq!(swarms.peers(), others + 3, "and another id");
+        let third = with_key("203.0.113.1:9");
+        told(&mut swarms, at(2), &third);
+        assert_eq!(swarms.peers(), others + 3);
+        let leecher =
+            announce(1, "192.0.2.200:1", LEECHER).but(|request| request.numwant = Some(200));
+        let seen = told(&mut swarms, at(2), &leecher);
+        assert!(seen.contains(&third.address()) && !seen.contains(&home.address()), "{seen:?}");
+        // It leaves from where it was never seen.
+        let stop = with_key("203.0.113.77:7").but(|request| request.event = AnnounceEvent::Stopped);
+        told(&mut swarms, at(3), &stop);
+        assert_eq!(swarms.peers(), others + 3, "of the four one has left, and the leecher came");
+        swarms.check();
+    }
+}
+
+#[test]
+fn a_peer_without_a_key_is_known_by_its_address_only() {
+    let mut swarms = swarms(BOUNDS);
     told(&mut swarms, at(0), &announce(1, "192.0.2.1:1", SEED));
     told(&mut swarms, at(0), &announce(1, "192.0.2.2:1", SEED));
-    let third = announce(1, "192.0.2.3:1", LEECHER);
-    assert_eq!(told(&mut swarms, at(0), &third).len(), 2, "an unlisted peer is told the others");
-    assert_eq!((swarms.peers(), swarms.unlisted()), (2, 1));
-    let other = announce(2, "192.0.2.1:1", SEED);
-    let refused = swarms.announce(at(0), other.ip, &other.request, &mut Vec::new());
-    assert_eq!(refused, Err(Full { torrents: 1 }));
+    assert_eq!(swarms.peers(), 2);
+}
+
+#[test]
+fn a_flood_of_torrents_takes_the_place_of_the_oldest() {
+    let mut swarms = swarms(Bounds { torrents_max: 100, peers_max: 1000, ..BOUNDS });
+    let of = |number: u32| {
+        announce(0, "192.0.2.1:1", LEECHER).but(|request| {
+            request.info_hash.0[..4].copy_from_slice(&number.to_be_bytes());
+        })
+    };
+    let kept = of(u32::MAX);
+    for number in 0..1_000_000 {
+        // One is heard of all the time.
+        let now = at(u64::from(number));
+        if number % 60 == 0 {
+            told(&mut swarms, now, &kept);
+        }
+        told(&mut swarms, now, &of(number));
+        assert!(swarms.torrents() <= 100 && swarms.peers() <= 100);
+    }
     swarms.check();
+    assert_eq!((swarms.torrents(), swarms.peers()), (100, 100));
+    assert_eq!(swarms.displaced(), 1_000_001 - 100);
+    let stands =
+        |torrent: &Announce| swarms.scrape(torrent.ip, &torrent.request.info_hash).leechers;
+    assert_eq!(stands(&kept), 1);
+    assert!((999_901..1_000_000).all(|number| stands(&of(number)) == 1));
+}
+
+#[test]
+fn at_the_bound_of_all_peers_the_oldest_torrents_make_room() {
+    let mut swarms = swarms(Bounds { peers_max: 20, torrents_max: 50, ..BOUNDS });
+    for torrent in 0..4 {
+        for port in 1..=5 {
+            let now = at(u64::from(torrent) * 100);
+            told(&mut swarms, now, &announce(torrent, &format!("192.0.2.1:{port}"), SEED));
+        }
+    }
+    told(&mut swarms, at(400), &announce(3, "192.0.2.1:6", SEED));
+    swarms.check();
+    let asker = "192.0.2.9".parse().unwrap();
+    let seeds: Vec<u32> =
+        (0..4).map(|torrent| swarms.scrape(asker, &InfoHash([torrent; 20])).seeders).collect();
+    assert_eq!((seeds, swarms.displaced()), (vec![0, 5, 5, 6], 5));
+}
+
+#[test]
+fn at_the_bound_of_a_swarm_one_that_was_silent_for_long_makes_room() {
+    for bounds in [
+        Bounds { torrent_peers_max: 40, ..BOUNDS },
+        Bounds { peers_max: 40, ..BOUNDS },
+        Bounds { torrent_peers_max: 1, ..BOUNDS },
+        Bounds { peers_max: 0, torrents_max: 0, ..BOUNDS },
+    ] {
+        let mut swarms = swarms(bounds);
+        let most = bounds.torrent_peers_max.min(bounds.peers_max).max(1);
+        for port in 1..=200u64 {
+            let newcomer = announce(1, &format!("192.0.2.1:{port}"), LEECHER)
+                .but(|request| request.numwant = Some(200));
+            let seen = told(&mut swarms, at(port * 4), &newcomer);
+            assert_eq!(swarms.peers(), most.min(port as usize));
+            assert_eq!(seen.len() + 1, swarms.peers());
+            swarms.check();
+            if port == 200 && most == 40 {
+                let ages = seen.iter().map(|peer| 200 - u64::from(peer.port()));
+                let mean = ages.sum::<u64>() / 39;
+                // Were it one at random, the mean age were 40.
+                assert!((19..30).contains(&mean), "mean age {mean}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -207,147 +336,64 @@ fn every_peer_of_a_large_swarm_is_handed_out_as_often_as_any_other() {
 }
 
 #[test]
+fn a_peer_of_a_swarm_of_thousands_takes_40_bytes_at_most() {
+    let mut swarms = swarms(Bounds { torrent_peers_max: 50_000, peers_max: 50_000, ..BOUNDS });
+    let mut most = 0.0f64;
+    for peer in 1..=50_000u32 {
+        let ip = IpAddr::from(peer.to_be_bytes());
+        let left = u64::from(peer % 3);
+        told(&mut swarms, at(0), &Announce { ip, ..announce(1, "192.0.2.1:1", left) });
+        // The table grows where seven eighths of a power of two are full.
+        if peer >= 1000 && (peer % 100 == 0 || (peer - 1) % 7 == 0) {
+            most = most.max(swarms.bytes() as f64 / f64::from(peer));
+        }
+    }
+    assert!((36.0..40.0).contains(&most), "{most} bytes a peer");
+}
+
+#[test]
+fn a_torrent_of_one_peer_takes_120_bytes_at_most() {
+    let most = 20_000;
+    let mut swarms = swarms(Bounds { torrents_max: most, peers_max: most, ..BOUNDS });
+    for number in 1..=most as u32 {
+        let peer = announce(1, "192.0.2.1:1", SEED).but(|request| {
+            request.info_hash.0[..4].copy_from_slice(&number.to_be_bytes());
+        });
+        told(&mut swarms, at(0), &peer);
+    }
+    // An index that has just grown is the most that there can be: 20 bytes more than a full one.
+    let each = swarms.bytes() / most;
+    assert!((100..=120).contains(&each), "{each} bytes a torrent");
+}
+
+#[test]
 fn a_peer_costs_what_the_limits_say() {
-    assert_eq!(size_of::<Peer<4>>(), 32);
-    assert_eq!(size_of::<Peer<16>>(), 44);
-    assert_eq!(size_of::<torrent::Torrent<4>>(), 64);
+    assert_eq!(size_of::<Peer<6>>(), 32);
+    assert_eq!(size_of::<Peer<18>>(), 44);
+    assert_eq!(size_of::<Torrent<6>>(), 64);
+    assert_eq!(size_of::<Torrent<18>>(), 64);
 }
 
-/// A swarm as a list, in which everything is looked at every time.
-#[derive(Default)]
-struct Model {
-    torrents: BTreeMap<InfoHash, Vec<Listed>>,
-    completed: BTreeMap<InfoHash, u32>,
+#[test]
+fn a_hint_that_has_come_to_be_wrong_changes_nothing() {
+    let mut swarms = swarms(BOUNDS);
+    let first = announce(1, "192.0.2.1:1", SEED);
+    told(&mut swarms, at(0), &first);
+    told(&mut swarms, at(0), &announce(2, "192.0.2.2:1", LEECHER));
+    let hint = swarms.look_up(first.ip, &InfoHash([2; 20]));
+    swarms.prefetch(first.ip, hint);
+    swarms.prefetch_peers(first.ip, hint);
+    // The other one takes its place.
+    told(&mut swarms, at(0), &first.clone().but(|request| request.event = AnnounceEvent::Stopped));
+    told(&mut swarms, at(0), &announce(3, "192.0.2.3:1", LEECHER));
+    for hint in [hint, Hint(None), Hint(Some(9)), swarms.look_up(first.ip, &InfoHash([2; 20]))] {
+        let asks = announce(2, "192.0.2.1:1", LEECHER);
+        let mut packed = vec![];
+        let stats = swarms.announce_packed(at(0), asks.ip, &asks.request, hint, &mut packed);
+        assert_eq!(stats, counts(0, 2, 0));
+        assert_eq!(packed, [192, 0, 2, 2, 0, 1]);
+    }
+    swarms.check();
 }
 
-struct Listed {
-    announce: Announce,
-    seen: Instant,
-}
-
-impl Model {
-    fn peers(&self) -> usize {
-        self.torrents.values().map(Vec::len).sum()
-    }
-
-    fn announce(
-        &mut self,
-        now: Instant,
-        told: &Announce,
-    ) -> Result<(ScrapeStats, Vec<SocketAddr>), Full> {
-        let (in_all, torrents) = (self.peers(), self.torrents.len());
-        let info_hash = told.request.info_hash;
-        let known_torrent = self.torrents.contains_key(&info_hash);
-        let finishes = told.request.event == AnnounceEvent::Completed && told.request.left == SEED;
-        let peers = self.torrents.entry(info_hash).or_default();
-        let known = peers.iter().position(|peer| peer.announce.address() == told.address());
-        let listable = peers.len() < BOUNDS.torrent_peers_max && in_all < BOUNDS.peers_max;
-        let listed = Listed { announce: told.clone(), seen: now };
-        if told.request.event == AnnounceEvent::Stopped {
-            let same = |other: &Announce| {
-                (other.address(), other.request.peer_id) == (told.address(), told.request.peer_id)
-            };
-            peers.retain(|peer| !same(&peer.announce));
-        } else if let Some(known) = known {
-            let before = std::mem::replace(&mut peers[known], listed);
-            if finishes && before.announce.request.left == LEECHER {
-                *self.completed.entry(info_hash).or_default() += 1;
-            }
-        } else if listable {
-            if !known_torrent && torrents == BOUNDS.torrents_max {
-                self.forget_empty();
-                return Err(Full { torrents });
-            }
-            *self.completed.entry(info_hash).or_default() += u32::from(finishes);
-            peers.push(listed);
-        }
-        self.forget_empty();
-        Ok((self.counts(&info_hash), self.others(told)))
-    }
-
-    fn others(&self, told: &Announce) -> Vec<SocketAddr> {
-        if told.request.event == AnnounceEvent::Stopped {
-            return vec![];
-        }
-        let of_interest = |peer: &&Listed| {
-            peer.announce.address() != told.address()
-                && (told.request.left == LEECHER || peer.announce.request.left == LEECHER)
-        };
-        let peers = self.torrents.get(&told.request.info_hash).into_iter().flatten();
-        peers.filter(of_interest).map(|peer| peer.announce.address()).collect()
-    }
-
-    fn forget_empty(&mut self) {
-        self.torrents.retain(|_, peers| !peers.is_empty());
-        self.completed.retain(|info_hash, _| self.torrents.contains_key(info_hash));
-    }
-
-    fn expire(&mut self, now: Instant) {
-        let ticks = |now: Instant| now.as_us() / 4_000_000;
-        for peers in self.torrents.values_mut() {
-            peers.retain(|peer| ticks(now) - ticks(peer.seen) <= 150);
-        }
-        self.forget_empty();
-    }
-
-    fn counts(&self, info_hash: &InfoHash) -> ScrapeStats {
-        let peers = || self.torrents.get(info_hash).into_iter().flatten();
-        let with = |left| peers().filter(|peer| peer.announce.request.left == left).count() as u32;
-        let completed = self.completed.get(info_hash).copied().unwrap_or(0);
-        counts(with(SEED), with(LEECHER), completed)
-    }
-}
-
-fn any_announce() -> impl Strategy<Value = Announce> {
-    let event = prop_oneof![
-        3 => Just(AnnounceEvent::None),
-        3 => Just(AnnounceEvent::Started),
-        1 => Just(AnnounceEvent::Completed),
-        2 => Just(AnnounceEvent::Stopped)
-    ];
-    let left = prop_oneof![Just(SEED), Just(LEECHER)];
-    (0..9u8, 1..70u16, 0..2u8, event, left, proptest::option::of(0..80u32)).prop_map(
-        |(torrent, port, id, event, left, numwant)| {
-            // Most in one torrent, so that it crosses the size from which there is an index.
-            let torrent = torrent.saturating_sub(3);
-            announce(torrent, &format!("192.0.2.1:{port}"), left).but(|request| {
-                request.peer_id = PeerId([id; 20]);
-                (request.event, request.numwant) = (event, numwant);
-            })
-        },
-    )
-}
-
-proptest! {
-    #[test]
-    fn the_swarms_do_what_a_list_does(
-        steps in proptest::collection::vec((any_announce(), 0..20u64), 1..400),
-    ) {
-        let mut swarms = swarms(BOUNDS);
-        let mut model = Model::default();
-        let mut handed_out = Vec::new();
-        let mut now = 0;
-        for (told, pause) in steps {
-            now += pause * pause / 10;
-            if swarms.deadline() <= at(now) {
-                swarms.expire(at(now));
-                model.expire(at(now));
-            }
-            let outcome = swarms.announce(at(now), told.ip, &told.request, &mut handed_out);
-            let expected = model.announce(at(now), &told);
-            swarms.check();
-            prop_assert_eq!(swarms.peers(), model.peers());
-            prop_assert_eq!(swarms.torrents(), model.torrents.len());
-            let (expected, others) = match expected {
-                Ok(expected) => expected,
-                Err(full) => {
-                    prop_assert_eq!(outcome, Err(full));
-                    continue;
-                }
-            };
-            prop_assert_eq!(outcome, Ok(expected));
-            prop_assert_eq!(handed_out.len(), others.len().min(wanted(&told.request)));
-            prop_assert!(handed_out.iter().all(|peer| others.contains(&peer.address)));
-        }
-    }
-}
+mod model;

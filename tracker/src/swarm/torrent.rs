@@ -1,17 +1,21 @@
-//! One torrent's peers of one address family: seeds first, leechers after them, so that either
-//! can be drawn from without looking at the other.
+//! One torrent's peers of one address family: seeds first, partial seeds after them, leechers last,
+//! so that leechers can be drawn from without looking at the others.
 
-use hashbrown::HashTable;
+use std::net::{IpAddr, SocketAddr};
+
 use ringseed_meta::{InfoHash, PeerId};
 
 use super::HashKey;
+use super::index::Index;
+use super::page::Page;
+use super::recency::Links;
 use crate::limits;
 
-/// What the swarm knows about a peer. 32 bytes for IPv4, 44 for IPv6; there may be millions.
+/// What the swarm knows about a peer: 32 bytes for IPv4, 44 for IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Peer<const IP_BYTES: usize> {
-    pub(super) ip: [u8; IP_BYTES],
-    pub(super) port: u16,
+pub(super) struct Peer<const N: usize> {
+    /// As it is handed out: address, then port.
+    pub(super) address: [u8; N],
     pub(super) seen: Tick,
     /// BEP 7 `key`: known to the peer and to us only. 0 when it gave none.
     pub(super) key: [u8; 4],
@@ -34,95 +38,177 @@ impl Tick {
     }
 }
 
-/// Seed or leecher: has all, or lacks some.
+/// Has all; wants no more (BEP 21); or lacks some and wants it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Role {
     Seed,
+    PartialSeed,
     Leecher,
 }
 
-impl<const IP_BYTES: usize> Peer<IP_BYTES> {
-    fn stands_at(&self, ip: &[u8; IP_BYTES], port: u16) -> bool {
-        self.port == port && self.ip == *ip
-    }
-
-    fn hash(&self, key: &HashKey) -> u64 {
-        key.of_endpoint(&self.ip, self.port)
-    }
-}
-
-/// A torrent of one address family. Small swarms are searched from end to end; from
-/// [`limits::INDEX_FROM`] peers on there is an index.
+/// A torrent of one address family: a line of memory, and its peers elsewhere. Small swarms are
+/// searched from end to end; from [`limits::INDEX_FROM`] peers on there is an index.
 #[derive(Debug)]
-pub(super) struct Torrent<const IP_BYTES: usize> {
+#[repr(align(64))]
+pub(super) struct Torrent<const N: usize> {
     pub(super) info_hash: InfoHash,
     /// Times a peer told that it had finished (BEP 48 "downloaded").
     pub(super) completed: u32,
-    seeders: u32,
-    peers: Vec<Peer<IP_BYTES>>,
-    /// Places in `peers`, by address.
-    index: Option<Box<HashTable<u32>>>,
+    seeds: u32,
+    partial_seeds: u32,
+    length: u32,
+    pub(super) links: Links,
+    peers: Peers<N>,
 }
 
-impl<const IP_BYTES: usize> Torrent<IP_BYTES> {
+#[derive(Debug)]
+enum Peers<const N: usize> {
+    Few(Page<N>),
+    Many(Box<Many<N>>),
+}
+
+#[derive(Debug)]
+struct Many<const N: usize> {
+    /// Each but the last is full.
+    pages: Vec<Page<N>>,
+    /// Places, by address.
+    index: Index,
+}
+
+impl<const N: usize> Torrent<N> {
     pub(super) fn new(info_hash: InfoHash) -> Self {
-        Torrent { info_hash, completed: 0, seeders: 0, peers: Vec::new(), index: None }
+        let peers = Peers::Few(Page::default());
+        let (seeds, partial_seeds, length) = (0, 0, 0);
+        let links = Links::loose();
+        Torrent { info_hash, completed: 0, seeds, partial_seeds, length, links, peers }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.peers.len()
+        self.length as usize
     }
 
-    pub(super) fn seeders(&self) -> usize {
-        self.seeders as usize
+    pub(super) fn seeds(&self) -> usize {
+        self.seeds as usize
     }
 
-    pub(super) fn peer(&self, place: usize) -> Option<&Peer<IP_BYTES>> {
-        self.peers.get(place)
+    pub(super) fn partial_seeds(&self) -> usize {
+        self.partial_seeds as usize
+    }
+
+    /// Bytes asked of the allocator.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.peers {
+            Peers::Few(page) => page.bytes(),
+            Peers::Many(many) => {
+                let pages: usize = many.pages.iter().map(Page::bytes).sum();
+                let list = many.pages.capacity() * size_of::<Page<N>>();
+                size_of::<Many<N>>() + pages + list + many.index.bytes()
+            }
+        }
+    }
+
+    /// The place of the first peer that wants something; `len` when there is none.
+    pub(super) fn first_leecher(&self) -> usize {
+        self.seeds() + self.partial_seeds()
     }
 
     pub(super) fn role(&self, place: usize) -> Role {
-        if place < self.seeders() { Role::Seed } else { Role::Leecher }
+        match place {
+            _ if place < self.seeds() => Role::Seed,
+            _ if place < self.first_leecher() => Role::PartialSeed,
+            _ => Role::Leecher,
+        }
+    }
+
+    /// The page of a place below `len`, and the row there.
+    fn at(&self, place: usize) -> (&Page<N>, usize) {
+        match &self.peers {
+            Peers::Few(page) => (page, place),
+            Peers::Many(many) => {
+                (&many.pages[place / limits::PAGE_PEERS], place % limits::PAGE_PEERS)
+            }
+        }
+    }
+
+    /// The address of the peer at a place below `len`, packed.
+    pub(super) fn address(&self, place: usize) -> &[u8; N] {
+        let (page, row) = self.at(place);
+        page.address(row)
+    }
+
+    pub(super) fn peer_id(&self, place: usize) -> PeerId {
+        let (page, row) = self.at(place);
+        page.peer_id(row)
+    }
+
+    pub(super) fn seen(&self, place: usize) -> Tick {
+        let (page, row) = self.at(place);
+        page.seen(row)
+    }
+
+    pub(super) fn peer(&self, place: usize) -> Peer<N> {
+        let (page, row) = self.at(place);
+        page.get(row)
     }
 
     /// The place of the peer at this address.
-    pub(super) fn find(&self, key: &HashKey, ip: &[u8; IP_BYTES], port: u16) -> Option<usize> {
-        match &self.index {
-            None => self.peers.iter().position(|peer| peer.stands_at(ip, port)),
-            Some(index) => index
-                .find(key.of_endpoint(ip, port), |place| {
-                    self.peers[*place as usize].stands_at(ip, port)
-                })
-                .map(|place| *place as usize),
+    pub(super) fn find(&self, key: &HashKey, address: &[u8; N]) -> Option<usize> {
+        match &self.peers {
+            Peers::Few(page) => page.find(self.len(), address),
+            Peers::Many(many) => {
+                many.index.find(key.of_address(address), |place| self.address(place) == address)
+            }
         }
     }
 
-    /// Takes a peer in whose address is not in yet; gives its place.
-    pub(super) fn insert(&mut self, key: &HashKey, peer: Peer<IP_BYTES>, role: Role) -> usize {
-        if self.peers.len() == self.peers.capacity() {
-            self.peers.reserve_exact((self.peers.len() / 4).max(1));
-        }
-        let end = self.peers.len();
-        self.peers.push(peer);
-        let place = match role {
-            Role::Leecher => end,
-            Role::Seed => {
-                let first_leecher = self.seeders();
-                self.seeders += 1;
-                self.relocate(key, first_leecher, end);
-                self.peers[first_leecher] = peer;
-                first_leecher
-            }
+    /// The place of the peer with this key, which is not 0, and id, wherever it is: among the first
+    /// [`limits::IDENTITY_SEARCH_MAX`].
+    pub(super) fn find_identity(&self, peer: &Peer<N>) -> Option<usize> {
+        let mut left = self.len().min(limits::IDENTITY_SEARCH_MAX);
+        let pages = match &self.peers {
+            Peers::Few(page) => std::slice::from_ref(page),
+            Peers::Many(many) => many.pages.as_slice(),
         };
-        match &mut self.index {
-            Some(index) => {
-                let peers = &self.peers;
-                index.insert_unique(peer.hash(key), place as u32, |place| {
-                    peers[*place as usize].hash(key)
-                });
+        for (number, page) in pages.iter().enumerate() {
+            let rows = left.min(limits::PAGE_PEERS);
+            if let Some(row) = page.find_identity(rows, peer.key, &peer.peer_id) {
+                return Some(number * limits::PAGE_PEERS + row);
             }
-            None if self.peers.len() >= limits::INDEX_FROM => self.build_index(key),
-            None => {}
+            left -= rows;
+        }
+        None
+    }
+
+    /// Takes a peer in whose address is not in yet; gives its place.
+    pub(super) fn insert(&mut self, key: &HashKey, peer: &Peer<N>, role: Role) -> usize {
+        let end = self.len();
+        self.make_room();
+        self.length += 1;
+        let mut place = end;
+        if role != Role::Leecher {
+            place = self.relocate(key, self.first_leecher(), place);
+        }
+        match role {
+            Role::Leecher => {}
+            Role::PartialSeed => self.partial_seeds += 1,
+            Role::Seed => {
+                place = self.relocate(key, self.seeds(), place);
+                self.seeds += 1;
+            }
+        }
+        self.set(place, peer);
+        let Torrent { peers, length, .. } = self;
+        match peers {
+            Peers::Many(many) => {
+                let Many { pages, index } = &mut **many;
+                index.insert(place, hash_of(key, pages));
+            }
+            Peers::Few(page) if *length as usize >= limits::INDEX_FROM => {
+                let pages = vec![std::mem::take(page)];
+                let index = Index::of(*length as usize, hash_of(key, &pages));
+                *peers = Peers::Many(Box::new(Many { pages, index }));
+            }
+            Peers::Few(_) => {}
         }
         place
     }
@@ -133,86 +219,157 @@ impl<const IP_BYTES: usize> Torrent<IP_BYTES> {
         &mut self,
         key: &HashKey,
         place: usize,
-        peer: Peer<IP_BYTES>,
+        peer: &Peer<N>,
         role: Role,
     ) -> usize {
         if self.role(place) == role {
-            self.peers[place] = peer;
+            self.set(place, peer);
             return place;
         }
         self.remove(key, place);
         self.insert(key, peer, role)
     }
 
-    /// Removes the peer at `place`. Places after it may have other peers then; places before it keep theirs.
+    /// Removes the peer at `place`. Places after it may have other peers then; places before it
+    /// keep theirs.
     pub(super) fn remove(&mut self, key: &HashKey, place: usize) {
-        if let Some(index) = &mut self.index {
-            let hash = self.peers[place].hash(key);
-            if let Ok(entry) = index.find_entry(hash, |found| *found as usize == place) {
-                entry.remove();
+        let hash = key.of_address(self.address(place));
+        if let Peers::Many(many) = &mut self.peers {
+            many.index.remove(hash, place);
+        }
+        let (role, mut hole) = (self.role(place), place);
+        let (last_seed, last_of_both) = (self.seeds(), self.first_leecher());
+        if role == Role::Seed {
+            hole = self.relocate(key, last_seed - 1, hole);
+            self.seeds -= 1;
+        }
+        if role != Role::Leecher {
+            hole = self.relocate(key, last_of_both - 1, hole);
+        }
+        if role == Role::PartialSeed {
+            self.partial_seeds -= 1;
+        }
+        self.relocate(key, self.len() - 1, hole);
+        self.length -= 1;
+        self.give_back(key);
+    }
+
+    fn set(&mut self, place: usize, peer: &Peer<N>) {
+        match &mut self.peers {
+            Peers::Few(page) => page.set(place, peer),
+            Peers::Many(many) => {
+                many.pages[place / limits::PAGE_PEERS].set(place % limits::PAGE_PEERS, peer);
             }
         }
-        let mut hole = place;
-        if place < self.seeders() {
-            self.seeders -= 1;
-            self.relocate(key, self.seeders(), hole);
-            hole = self.seeders();
-        }
-        self.relocate(key, self.peers.len() - 1, hole);
-        self.peers.pop();
-        self.give_back_memory(key);
     }
 
-    /// Copies the peer at `from` over the one at `to`, whose place in the index is free.
-    fn relocate(&mut self, key: &HashKey, from: usize, to: usize) {
-        if from == to {
-            return;
+    /// Copies the peer at `from` over the one at `to`, whose place in the index is free. Then that of
+    /// `from` is free, and given.
+    fn relocate(&mut self, key: &HashKey, from: usize, to: usize) -> usize {
+        if from != to {
+            let peer = self.peer(from);
+            if let Peers::Many(many) = &mut self.peers {
+                many.index.relocate(key.of_address(&peer.address), from, to);
+            }
+            self.set(to, &peer);
         }
-        let peer = self.peers[from];
-        if let Some(index) = &mut self.index
-            && let Some(place) = index.find_mut(peer.hash(key), |found| *found as usize == from)
-        {
-            *place = to as u32;
-        }
-        self.peers[to] = peer;
+        from
     }
 
-    fn build_index(&mut self, key: &HashKey) {
-        let peers = &self.peers;
-        let hash = |place: &u32| peers[*place as usize].hash(key);
-        let mut index = HashTable::with_capacity(peers.len());
-        for place in 0..peers.len() as u32 {
-            index.insert_unique(hash(&place), place, hash);
+    /// Room for a peer behind the last one.
+    fn make_room(&mut self) {
+        let length = self.len();
+        match &mut self.peers {
+            Peers::Few(page) => page.make_room(length),
+            Peers::Many(many) => {
+                let pages = &mut many.pages;
+                let (number, rows) = (length / limits::PAGE_PEERS, length % limits::PAGE_PEERS);
+                if number == pages.len() {
+                    if pages.len() == pages.capacity() {
+                        pages.reserve_exact((number / 8).max(1));
+                    }
+                    pages.push(Page::default());
+                }
+                pages[number].make_room(rows);
+            }
         }
-        self.index = Some(Box::new(index));
     }
 
     /// A swarm that was big once does not keep its memory.
-    fn give_back_memory(&mut self, key: &HashKey) {
-        let length = self.peers.len();
-        if length < self.peers.capacity() / 2 {
-            self.peers.shrink_to(length + length / 4);
-            let peers = &self.peers;
-            if let Some(index) = &mut self.index {
-                index.shrink_to(peers.len(), |place| peers[*place as usize].hash(key));
+    fn give_back(&mut self, key: &HashKey) {
+        let length = self.len();
+        match &mut self.peers {
+            Peers::Few(page) => page.give_back(length),
+            Peers::Many(many) => {
+                let rows = length % limits::PAGE_PEERS;
+                // The page behind is dropped, and this one shrinks, once a quarter of it is empty.
+                many.pages.truncate(length.div_ceil(limits::PAGE_PEERS));
+                let is_partly_full = rows > 0;
+                if let Some(page) = many.pages.last_mut().filter(|_| is_partly_full) {
+                    page.give_back(rows);
+                }
+                let Many { pages, index } = &mut **many;
+                if pages.len() < pages.capacity() / 2 {
+                    pages.shrink_to(pages.len() + pages.len() / 8);
+                }
+                index.give_back(length, hash_of(key, pages));
+                if length < limits::INDEX_FROM / 2 {
+                    let page = pages.pop().unwrap_or_default();
+                    self.peers = Peers::Few(page);
+                }
             }
         }
-        if length < limits::INDEX_FROM / 2 {
-            self.index = None;
+    }
+
+    /// Has what an announce will read fetched.
+    pub(super) fn prefetch(&self) {
+        match &self.peers {
+            Peers::Few(page) => page.prefetch(self.len()),
+            Peers::Many(many) => ringseed_ring::prefetch(&**many),
         }
     }
 
     /// Panics when the index and the peers disagree.
     #[cfg(test)]
     pub(super) fn check(&self, key: &HashKey) {
-        assert!(self.seeders() <= self.peers.len());
-        let Some(index) = &self.index else {
-            assert!(self.peers.len() < limits::INDEX_FROM);
+        assert!(self.first_leecher() <= self.len());
+        let Peers::Many(many) = &self.peers else {
+            assert!(self.len() < limits::INDEX_FROM);
             return;
         };
-        assert_eq!(index.len(), self.peers.len());
-        for (place, peer) in self.peers.iter().enumerate() {
-            assert_eq!(self.find(key, &peer.ip, peer.port), Some(place));
+        assert_eq!(many.index.len(), self.len());
+        for place in 0..self.len() {
+            assert_eq!(self.find(key, self.address(place)), Some(place));
         }
     }
+}
+
+/// The hash of the address at a place of these pages.
+fn hash_of<'p, const N: usize>(
+    key: &'p HashKey,
+    pages: &'p [Page<N>],
+) -> impl Fn(usize) -> u64 + 'p {
+    |place| {
+        let row = place % limits::PAGE_PEERS;
+        key.of_address(pages[place / limits::PAGE_PEERS].address(row))
+    }
+}
+
+/// The packed form of an address: 6 bytes or 18.
+pub(super) fn pack<const N: usize>(ip: &[u8], port: u16) -> [u8; N] {
+    let mut packed = [0; N];
+    let bytes = ip.iter().copied().chain(port.to_be_bytes());
+    packed.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    packed
+}
+
+/// The address in a packed form.
+pub(super) fn unpack(packed: &[u8]) -> SocketAddr {
+    let (ip, port) = packed.split_last_chunk().unwrap_or((&[], &[0; 2]));
+    let ip = match (<[u8; 4]>::try_from(ip), <[u8; 16]>::try_from(ip)) {
+        (Ok(ip), _) => IpAddr::from(ip),
+        (_, Ok(ip)) => IpAddr::from(ip),
+        _ => IpAddr::from([0; 4]),
+    };
+    SocketAddr::new(ip, u16::from_be_bytes(*port))
 }
