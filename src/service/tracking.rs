@@ -98,7 +98,9 @@ impl Tracking {
 
     fn serve(&mut self, options: &Options) -> Result<(), ServiceError> {
         let start = |http: Vec<SocketAddr>| {
-            let rules = ringseed_tracker::Rules::every(limits::INTERVAL, limits::MIN_INTERVAL);
+            let mut rules = ringseed_tracker::Rules::every(limits::INTERVAL, limits::MIN_INTERVAL);
+            // The seeder itself may have been told to listen below 1024.
+            rules.port_min = 1;
             let kernel = options.kernel;
             let options = ringseed_tracker::Options { http, udp: Vec::new(), rules, kernel };
             ringseed_tracker::Server::start(options)

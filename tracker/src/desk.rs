@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringseed_meta::{InfoHash, Instant};
 use ringseed_wire::tracker::{AnnounceRequest, ScrapeStats, compact};
-use ringseed_wire::tracker_http::PeerEntry;
+use ringseed_wire::tracker_http::{PeerEntry, Retry};
 
 use crate::connection_id::ConnectionIds;
 use crate::limits;
@@ -25,6 +25,8 @@ pub struct Rules {
     pub bounds: Bounds,
     /// HTTP connections at a time; from half of them on, none is kept for another request.
     pub connections_max: usize,
+    /// The lowest TCP port that a peer may announce.
+    pub port_min: u16,
 }
 
 impl Default for Rules {
@@ -58,7 +60,13 @@ impl Rules {
     pub fn every(interval: Duration, min_interval: Duration) -> Rules {
         let silent_max = (interval * 2 + limits::SILENT_MARGIN).min(limits::SILENT_MAX);
         let bounds = Bounds { silent_max, ..Bounds::default() };
-        Rules { interval, min_interval, bounds, connections_max: limits::CONNECTIONS_MAX }
+        Rules {
+            interval,
+            min_interval,
+            bounds,
+            connections_max: limits::CONNECTIONS_MAX,
+            port_min: limits::PORT_MIN,
+        }
     }
 
     /// As it is written on the wire.
@@ -80,6 +88,23 @@ impl Rules {
             return Err(RulesError::MinInterval { min_interval, interval });
         }
         Ok(())
+    }
+}
+
+/// Why an announce is not taken in. Its text is for the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("port {port} is reserved for system services: listen on one from {port_min} on")]
+    ReservedPort { port: u16, port_min: u16 },
+}
+
+impl Refused {
+    /// When it makes sense to ask again (BEP 31).
+    pub(crate) fn retry(self) -> Retry {
+        match self {
+            // The same client announces the same port until somebody changes it.
+            Refused::ReservedPort { .. } => Retry::Never,
+        }
     }
 }
 
@@ -150,15 +175,33 @@ impl Desk {
         }
     }
 
+    /// Whether an announce may be taken in at all; counts it either way. Nothing of one that is
+    /// refused comes to the swarms.
+    ///
+    /// # Errors
+    /// What the client is told instead of peers.
+    pub(crate) fn admit(&mut self, request: &AnnounceRequest) -> Result<(), Refused> {
+        let (port, port_min) = (request.port, self.rules.port_min);
+        if port < port_min {
+            self.counters.refused_requests += 1;
+            return Err(Refused::ReservedPort { port, port_min });
+        }
+        self.counters.announces += 1;
+        Ok(())
+    }
+
     /// Takes an announce in; the peers to be told are in `handed_out` then.
+    ///
+    /// # Errors
+    /// As [`Desk::admit`].
     pub(crate) fn announce(
         &mut self,
         now: Instant,
         from: IpAddr,
         request: &AnnounceRequest,
-    ) -> ScrapeStats {
-        self.counters.announces += 1;
-        self.swarms.announce(now, from, request, &mut self.handed_out)
+    ) -> Result<ScrapeStats, Refused> {
+        self.admit(request)?;
+        Ok(self.swarms.announce(now, from, request, &mut self.handed_out))
     }
 
     pub(crate) fn scrape(&mut self, from: IpAddr, info_hash: &InfoHash) -> ScrapeStats {

@@ -26,6 +26,11 @@ pub const RECENCY_TICKS: u16 = 15;
 /// microseconds at most for a newcomer. In larger swarms its former address stays until it expires.
 pub const IDENTITY_SEARCH_MAX: usize = 8192;
 
+/// The lowest TCP port that a peer may announce (IPPORT_RESERVED of netinet/in.h). Those below belong
+/// to services of the host, or of the host that many share an address with: whoever announces one
+/// would have a whole swarm knock there.
+pub const PORT_MIN: u16 = 1024;
+
 /// Peers told in one answer. 200 are 1,200 bytes in IPv4: one packet; no client uses more.
 pub const HANDED_OUT_MAX: usize = 200;
 

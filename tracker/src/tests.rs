@@ -22,7 +22,8 @@ struct Stage {
 
 impl Stage {
     fn new(options: Options) -> Stage {
-        Stage::with_rules(options, Rules::default())
+        // Clients of these tests are numbered by their ports, from 1 on.
+        Stage::with_rules(options, Rules { port_min: 1, ..Rules::default() })
     }
 
     fn with_rules(options: Options, rules: Rules) -> Stage {

@@ -108,7 +108,13 @@ fn answer(desk: &mut Desk, now: Instant, from: SocketAddr, datagram: &[u8]) -> O
         }
         Ok(Request::Announce { connection_id, transaction_id, announce, .. }) => {
             prove(desk, now, from, connection_id)?;
-            let stats = desk.announce(now, ip, &announce);
+            let stats = match desk.announce(now, ip, &announce) {
+                Ok(stats) => stats,
+                Err(refused) => {
+                    write_error(&mut out, transaction_id, &refused.to_string());
+                    return Some(out);
+                }
+            };
             desk.handed_out.truncate(peers_max(from));
             let interval_s = desk.rules.interval_s();
             let peers = desk.pack_peers();

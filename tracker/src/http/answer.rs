@@ -101,7 +101,13 @@ fn announce(
         Ok(request) => request,
         Err(error) => return fail(desk, &error.to_string(), Retry::Unsaid, body),
     };
-    let stats = desk.announce(now, peer, &request);
+    let stats = match desk.announce(now, peer, &request) {
+        Ok(stats) => stats,
+        Err(refused) => {
+            write_failure(body, &refused.to_string(), refused.retry());
+            return Status::Ok;
+        }
+    };
     if request.no_peer_id {
         desk.handed_out.iter_mut().for_each(|peer| peer.peer_id = None);
     }

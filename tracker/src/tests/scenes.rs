@@ -153,7 +153,7 @@ fn a_client_that_has_read_its_last_answer_closes_at_once() {
 
 #[test]
 fn more_connections_than_there_are_places_are_turned_away() {
-    let rules = Rules { connections_max: 10, ..Rules::default() };
+    let rules = Rules { connections_max: 10, port_min: 1, ..Rules::default() };
     let mut stage = Stage::with_rules(Options::calm(1), rules);
     let remotes: Vec<_> = (1..=10).map(|port| stage.connect(port)).collect();
     stage.run_ms(1);

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use ringseed_wire::limits::SCRAPE_MAX;
+
 use crate::program::Program;
 
 /// A client that takes answers apart.
@@ -206,23 +208,117 @@ fn a_client_that_has_closed_its_side_is_answered() {
 }
 
 #[test]
-fn what_is_wrong_with_an_announce_is_told_as_a_failure_reason() {
+fn what_is_wrong_with_a_query_is_told_as_a_failure_reason() {
     let program = Program::on_loopback();
     let mut client = Client::connect(program.http[0]);
-    let short = format!("/announce?info_hash=short&peer_id={}&port=1&left=0", "p".repeat(20));
-    let many: String = (0..100).map(|_| format!("&info_hash={}", "t".repeat(20))).collect();
-    for target in [
-        "/announce".to_owned(),
-        short,
-        announce('t', 'p', 0, "&left=5"),
-        announce('t', 'p', 7000, "&left=-1"),
-        announce('t', 'p', 7000, "&left=5&left=6"),
-        "/scrape".to_owned(),
-        format!("/scrape?{}", many.trim_start_matches('&')),
+    let peer_id = "p".repeat(20);
+    let of = |info_hash: &str| {
+        format!("/announce?info_hash={info_hash}&peer_id={peer_id}&port=7000&left=5")
+    };
+    let scrape = |times: usize| format!("/scrape?{}", torrents(times));
+    let good = "t".repeat(20);
+    for (target, word) in [
+        ("/announce".to_owned(), "info_hash is missing"),
+        (of("short"), "info_hash needs exactly 20"),
+        (of(&"t".repeat(21)), "info_hash needs exactly 20"),
+        (of("%74%7"), "info_hash is not escaped"),
+        (of(&format!("{}%zz", "t".repeat(19))), "info_hash is not escaped"),
+        (of(&format!("{good}&info_hash={good}")), "info_hash stands there twice"),
+        (of(&good).replace("&port=7000", ""), "port is missing"),
+        (of(&good).replace("&left=5", ""), "left is missing"),
+        (of(&good).replace(&format!("&peer_id={peer_id}"), ""), "peer_id is missing"),
+        (announce('t', 'p', 0, "&left=5"), "port is no"),
+        (of(&good).replace("7000", "65536"), "port is no"),
+        (announce('t', 'p', 7000, "&left=-1"), "left is no"),
+        (announce('t', 'p', 7000, "&left=18446744073709551616"), "left is no"),
+        (announce('t', 'p', 7000, "&left=5&numwant=many"), "numwant is no"),
+        (announce('t', 'p', 7000, "&left=5&left=6"), "left stands there twice"),
+        (announce('t', 'p', 7000, &format!("&left=5{}", "&x=y".repeat(128))), "too many param"),
+        ("/scrape".to_owned(), "info_hash is missing"),
+        ("/scrape?info_hash=t".to_owned(), "info_hash needs exactly 20"),
+        (scrape(SCRAPE_MAX + 1), "too many torrents"),
     ] {
         let answer = client.get(&target);
-        assert!(text(&answer).starts_with("d14:failure reason"), "{target}: {answer:?}");
+        let reason = text(&answer);
+        assert!(reason.starts_with("d14:failure reason"), "{target}: {reason}");
+        assert!(reason.contains(word), "{target}: {reason}");
         assert!(!answer.close);
+    }
+    let counts = text(&client.get(&scrape(SCRAPE_MAX)));
+    assert!(counts.contains("8:completei0e10:downloadedi0e10:incompletei0e"), "nobody is listed");
+}
+
+/// So many infohashes of a scrape, no two the same, each byte escaped.
+fn torrents(times: usize) -> String {
+    (0..times).map(|number| format!("&info_hash={}%{number:02x}", "%74".repeat(19))).collect()
+}
+
+#[test]
+fn a_scrape_counts_every_torrent_it_names_and_is_bounded() {
+    let program = Program::on_loopback();
+    let mut client = Client::connect(program.http[0]);
+    client.get(&announce('a', 's', 7000, "&left=0"));
+    client.get(&announce('c', 'l', 7001, "&left=5"));
+    client.get(&announce('c', 'm', 7002, "&left=5&event=paused"));
+    let [a, b, c] =
+        ['c', 'a', 'b'].map(|name| format!("info_hash={}", name.to_string().repeat(20)));
+    let counts = text(&client.get(&format!("/scrape?{a}&{b}&{c}&{a}")));
+    let expected = "d5:filesd\
+        20:aaaaaaaaaaaaaaaaaaaad8:completei1e10:downloadedi0e10:incompletei0ee\
+        20:bbbbbbbbbbbbbbbbbbbbd8:completei0e10:downloadedi0e10:incompletei0ee\
+        20:ccccccccccccccccccccd8:completei0e10:downloadedi0e11:downloadersi1e10:incompletei2ee\
+        ee";
+    assert_eq!(counts, expected, "sorted, each once, partial seeds apart");
+    let mut stranger = Client::connect(program.http[0]);
+    stranger.send(request(&format!("/scrape?{}", torrents(1000).replace('%', ""))).as_bytes());
+    assert_eq!(stranger.answer().map(|answer| answer.status), Some(414));
+}
+
+#[test]
+fn a_reserved_port_is_refused_for_good() {
+    let program = Program::on_loopback();
+    let mut client = Client::connect(program.http[0]);
+    for port in [1, 443, 1023] {
+        let refused = text(&client.get(&announce('t', 's', port, "&left=0")));
+        assert!(refused.contains(&format!("port {port} is reserved")), "{refused}");
+        assert!(refused.ends_with("8:retry in5:nevere"), "{refused}");
+    }
+    let taken = text(&client.get(&announce('t', 's', 1024, "&left=0")));
+    assert!(taken.contains("8:completei1e"), "{taken}");
+}
+
+#[test]
+fn a_client_says_how_many_peers_it_wants() {
+    let program = Program::on_loopback();
+    let mut client = Client::connect(program.http[0]);
+    for port in 2000..2250 {
+        client.get(&announce('t', 's', port, "&left=0&numwant=0"));
+    }
+    for (numwant, peers) in [
+        ("", 50),
+        ("&numwant=", 50),
+        ("&numwant=-1", 50),
+        ("&numwant=0", 0),
+        ("&numwant=7", 7),
+        ("&numwant=200", 200),
+        ("&numwant=5000000000", 200),
+    ] {
+        let answer = client.get(&announce('t', 'l', 1999, &format!("&left=5{numwant}")));
+        let bytes = format!("5:peers{}:", peers * 6);
+        assert!(text(&answer).contains(&bytes), "{numwant}: {}", text(&answer));
+    }
+}
+
+#[test]
+fn a_client_is_told_its_own_address_and_its_tracker_id_is_passed_over() {
+    let program = Program::start(&["--http", "127.0.0.1:0", "--http", "[::1]:0"]);
+    let of = format!("4:{}", r"\x7f\x00\x00\x01");
+    let of_ipv6 = format!("16:{}{}", r"\x00".repeat(15), r"\x01");
+    for (address, expected) in program.http.iter().zip([of, of_ipv6]) {
+        let mut client = Client::connect(*address);
+        let answer = text(&client.get(&announce('t', 's', 7000, "&left=0&trackerid=a%00b")));
+        assert!(answer.contains(&format!("11:external ip{expected}")), "{answer}");
+        assert!(!answer.contains("tracker id") && answer.contains("8:completei1e"), "{answer}");
     }
 }
 

@@ -131,9 +131,12 @@ fn what_is_wrong_with_an_announce_is_told() {
     socket.send(id, ANNOUNCE, 1, &body(b't', b's', 0, 2, -1, 0));
     socket.send(id, SCRAPE, 2, &[]);
     socket.send(id, 9, 3, &[]);
-    for (expected, word) in [(1, "port 0"), (2, "too short"), (3, "action 9")] {
+    socket.send(id, ANNOUNCE, 4, &body(b't', b's', 0, 2, -1, 1023));
+    for (expected, word) in [(1, "port 0"), (2, "too short"), (3, "action 9"), (4, "port 1023")] {
         let (action, transaction_id, reason) = socket.receive();
         assert_eq!((action, transaction_id), (ERROR, expected));
         assert!(String::from_utf8(reason).unwrap().contains(word));
     }
+    socket.send(id, SCRAPE, 5, &[b't'; 20]);
+    assert_eq!(socket.receive().2, [0; 12], "nobody was listed");
 }
