@@ -39,7 +39,10 @@ impl OpenFile {
             magic == mount::OVERLAYFS_MAGIC || mount.is_distant && !mount::may_ask_residency(owner);
         let file = OpenFile {
             fd: Arc::new(fd),
-            lane: Lane { device: stat.device, is_distant: mount.is_distant },
+            lane: match mount.is_distant {
+                true => Lane::Distant(stat.device),
+                false => Lane::Here(stat.device),
+            },
             residency_unknown: Cell::new(unknown),
             refuses_splice: Cell::new(false),
         };

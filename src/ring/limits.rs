@@ -83,17 +83,31 @@ pub const IO_WORKERS: [u32; 2] = [8, 2];
 /// Edges taken by one epoll_wait: a busy worker looks again each turn, and a turn answers 256.
 pub const EPOLL_EVENTS: usize = 512;
 
-/// Threads of one kernel for calls that may wait for long: those of one device of this machine, and as
-/// many for all distant mounts together.
-pub const IO_THREADS: usize = 32;
+/// Threads of one kernel for calls that may wait for long: those of one device of this machine, of all
+/// distant mounts together, and of opens that may lead anywhere.
+pub const IO_THREADS: usize = IO_THREADS_A_DEVICE + DISTANT_THREADS_IN_ALL + OPEN_THREADS_IN_ALL;
 
 /// Of these, for one device of this machine. They keep it busy: readahead has asked for the pages
 /// before anybody waits for them.
 pub const IO_THREADS_A_DEVICE: usize = 16;
 
+/// Of a device's threads, or a distant mount's, one in so many may be opening, looking or closing:
+/// should those hang, the others still read.
+pub const LOOKS_SHARE: usize = 2;
+
+/// Threads for opens by one root, or one folder of it, that may lead anywhere.
+pub const OPEN_THREADS: usize = 2;
+
+/// The same of all of them: as many as keep a disk busy. Eight folders that hang leave none to files
+/// that are not open yet, and all to those that are.
+pub const OPEN_THREADS_IN_ALL: usize = 16;
+
 /// Of these, for one distant mount: as many reads as FUSE asks of its server at once, nearly. Two that
 /// hang leave none to other distant mounts, and all to the devices of this machine.
 pub const DISTANT_THREADS: usize = 8;
+
+/// The same of all distant mounts.
+pub const DISTANT_THREADS_IN_ALL: usize = 16;
 
 /// Of these, at most so many wait for pages.
 pub const DISTANT_THREADS_THAT_WAIT: usize = 5;

@@ -1,9 +1,10 @@
 //! Operations, under their man-page names, and their outcomes. Plain data.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::threads::Lane;
@@ -93,14 +94,20 @@ impl Run {
 pub struct Directory {
     pub(crate) path: PathBuf,
     fd: OnceLock<std::os::fd::OwnedFd>,
-    /// Known once it was opened.
+    /// No other has it.
+    number: u64,
+    /// Its device, known once it was opened.
     lane: OnceLock<Lane>,
 }
+
+/// The number of the next [`Directory`].
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl Directory {
     /// Names a directory; it is opened when the first file below it is.
     pub fn new(path: PathBuf) -> Arc<Directory> {
-        Arc::new(Directory { path, fd: OnceLock::new(), lane: OnceLock::new() })
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Directory { path, fd: OnceLock::new(), number, lane: OnceLock::new() })
     }
 
     /// As it was named.
@@ -108,9 +115,15 @@ impl Directory {
         &self.path
     }
 
-    /// Whose queue opens below it stand in.
-    pub(crate) fn lane(&self) -> Lane {
-        self.lane.get().copied().unwrap_or(Lane::UNKNOWN)
+    /// Whose queue the open of a path below it stands in. What is mounted below a distant root shares
+    /// its fate; below one of this machine something may be mounted at, or in, each folder of it.
+    pub(crate) fn lane_of(&self, path: &Path) -> Lane {
+        let root = self.number;
+        match (self.lane.get(), first_folder(path)) {
+            (None, _) => Lane::Unknown { root, folder: None },
+            (Some(Lane::Here(_)), Some(folder)) => Lane::Unknown { root, folder: Some(folder) },
+            (Some(lane), _) => *lane,
+        }
     }
 
     /// Its descriptor, opened at the first use. That may wait.
@@ -122,10 +135,22 @@ impl Directory {
         let fd = sys::open_directory(&self.path)?;
         let (stat, _) = sys::stat(fd.as_fd())?;
         let is_distant = mount::is_distant(sys::filesystem(fd.as_fd()).unwrap_or(0));
-        self.lane.get_or_init(|| Lane { device: stat.device, is_distant });
+        self.lane.get_or_init(|| match is_distant {
+            true => Lane::Distant(stat.device),
+            false => Lane::Here(stat.device),
+        });
         // Two threads may have opened it at once: the first stays.
         Ok(self.fd.get_or_init(|| fd).as_fd())
     }
+}
+
+/// The folder that a path begins with, as a number that two folders seldom share.
+fn first_folder(path: &Path) -> Option<u64> {
+    let mut parts = path.components();
+    let (first, _) = (parts.next()?, parts.next()?);
+    let mut hasher = DefaultHasher::new();
+    first.hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// How a batch's file runs reach the socket.
@@ -306,4 +331,28 @@ pub struct FileStat {
     pub mtime_ns: i128,
     pub ctime_ns: i128,
     pub links: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opens_stand_in_line_by_root_until_it_is_open_and_then_by_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let [root, other] = [(); 2].map(|()| Directory::new(folder.path().to_owned()));
+        let lane = |path: &str| root.lane_of(Path::new(path));
+        assert_eq!(lane("a/b"), lane("c"), "it may hang as a whole");
+        assert_ne!(lane("a/b"), other.lane_of(Path::new("a/b")), "another may be well");
+        root.descriptor().unwrap();
+        let (stat, _) = sys::stat(root.descriptor().unwrap()).unwrap();
+        let is_here = !mount::is_distant(sys::filesystem(root.descriptor().unwrap()).unwrap());
+        if !is_here {
+            return assert_eq!(lane("a/b"), Lane::Distant(stat.device));
+        }
+        assert_eq!(lane("c"), Lane::Here(stat.device));
+        assert_eq!(lane("a/b"), lane("a/c/d"));
+        assert_ne!(lane("a/b"), lane("b/b"));
+        assert!(matches!(lane("a/b"), Lane::Unknown { folder: Some(_), .. }));
+    }
 }

@@ -5,10 +5,11 @@
 //!
 //! They start when there is work and end when there was none for a while, so an idle seeder has none.
 //! The jobs of each device have a lane, with threads of its own at most: a mount that hangs keeps what
-//! it has, and no other device's jobs from being done. In a lane opens and stats go first, then
-//! readahead and reads of whole runs, then reads that wait for a page; each kind leaves threads to
-//! those before it, so that the next pages are asked for while others wait for theirs. A lock is held
-//! for a push or a pop, never in a call.
+//! it has, and no other device's jobs from being done. Opens by a path that may lead to any mount stand
+//! in lanes of their own, and whatever hangs of them keeps no read from being done. In a lane opens and
+//! stats go first, then readahead and reads of whole runs, then reads that wait for a page; each kind
+//! leaves threads to the others, so that the next pages are asked for while others wait for theirs. A
+//! lock is held for a push or a pop, never in a call.
 
 mod lanes;
 
@@ -27,16 +28,21 @@ use lanes::{Kind, Lanes};
 
 /// Whose queue a job stands in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Lane {
-    /// st_dev.
-    pub(crate) device: u64,
-    /// Another program or machine answers, perhaps never.
-    pub(crate) is_distant: bool,
+pub enum Lane {
+    /// A device of this machine, by its st_dev.
+    Here(u64),
+    /// The same of a mount for which another program or machine answers, perhaps never.
+    Distant(u64),
+    /// Opens below a root that was not opened yet, or in a folder below one of this machine where
+    /// something else may be mounted: they may lead anywhere.
+    Unknown { root: u64, folder: Option<u64> },
 }
 
 impl Lane {
-    /// Of what was not looked at yet: it may be anything.
-    pub(crate) const UNKNOWN: Lane = Lane { device: u64::MAX, is_distant: true };
+    /// Any call may wait for another program or machine.
+    pub(crate) fn is_distant(self) -> bool {
+        matches!(self, Lane::Distant(_))
+    }
 }
 
 /// The name of work whose end nobody waits for. None of an op is as high.
@@ -228,7 +234,7 @@ impl Threads {
         let taken = lock(&self.shared.lanes).remove(name);
         let Some(job) = taken else { return false };
         let lane = job.lane;
-        if lane.is_distant
+        if lane.is_distant()
             && let Some(file) = job.into_file()
         {
             self.close(file, lane);

@@ -115,7 +115,7 @@ impl<E: Engine> NativeKernel<E> {
         batch.remaining().find_map(|part| match part {
             Part::Run(Run { file, .. }) => {
                 let file = self.files.get(file.index, file.generation)?;
-                Some(file.lane()).filter(|lane| lane.is_distant)
+                Some(file.lane()).filter(|lane| lane.is_distant())
             }
             _ => None,
         })
@@ -287,7 +287,7 @@ fn lay_out(
                 let file = files.get(run.file.index, run.file.generation);
                 let file = file.ok_or(Failure::Run { run, errno: libc::EBADF })?;
                 // Even a read that is not to wait asks a server first whether the file has changed.
-                let there = match file.lane().is_distant {
+                let there = match file.lane().is_distant() {
                     true => 0,
                     false => read_resident(run, into, file)?,
                 };

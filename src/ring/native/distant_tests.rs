@@ -125,6 +125,56 @@ fn no_turn_waits_for_the_close_of_a_distant_file<E: Engine>() {
     panic!("{} files stay open", world.open_files());
 }
 
+/// Opens below a root that never end, more than there are threads.
+fn push_opens_that_hang<E: Engine>(
+    kernel: &mut NativeKernel<E>,
+    root: &Arc<Directory>,
+    below: &str,
+) {
+    for number in 0..2 * limits::IO_THREADS as u64 {
+        // The kernel knows none of these names: it asks the server.
+        let path = Arc::from(Path::new(below).join(number.to_string()));
+        kernel.push(Op::Open { root: Arc::clone(root), path }, Token(1_000 + number)).unwrap();
+    }
+    kernel.enter(Wait::AtMost(Duration::from_millis(100))).unwrap();
+}
+
+fn opens_that_hang_keep_no_other_file_from_being_opened_and_read<E: Engine>() {
+    let Some(world) = world() else { return };
+    let folder = world.folder.path();
+    std::fs::create_dir(folder.join("here")).unwrap();
+    for name in ["here/data", "data"] {
+        std::fs::write(folder.join(name), vec![1; 1 << 20]).unwrap();
+    }
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+    let open = |kernel: &mut NativeKernel<E>, root: &Arc<Directory>, path: &str| {
+        let path = Arc::from(Path::new(path));
+        kernel.push(Op::Open { root: Arc::clone(root), path }, Token(1)).unwrap();
+        let opened = next(kernel);
+        let Outcome::Opened { file, mount, .. } = opened.outcome else { panic!("{opened:?}") };
+        (file, mount.is_distant)
+    };
+    let root = Directory::new(folder.to_owned());
+    if open(&mut kernel, &root, "here/data").1 {
+        eprintln!("SKIPPED: {} is distant itself", folder.display());
+        return;
+    }
+    world.mount.tell("delay-stat 60000").unwrap();
+
+    push_opens_that_hang(&mut kernel, &root, "at");
+    for path in ["here/data", "data"] {
+        within_a_turn(|| {
+            let (file, _) = open(&mut kernel, &root, path);
+            system::drop_from_page_cache(&folder.join(path)).unwrap();
+            kernel.push(Op::ReadByte { file, offset: 9 }, Token(2)).unwrap();
+            assert!(matches!(next(&mut kernel).outcome, Outcome::Read { bytes: 1 }));
+        });
+    }
+    // The same of a root that was not opened yet.
+    push_opens_that_hang(&mut kernel, &world.root(), "");
+    within_a_turn(|| open(&mut kernel, &Directory::new(folder.to_owned()), "here/data"));
+}
+
 /// Sends the first bytes of a file on a connection of its own, which the peer gets to keep.
 fn push_send<E: Engine>(
     kernel: &mut NativeKernel<E>,
@@ -158,4 +208,5 @@ fn a_mount_that_hangs_keeps_no_other_from_sending<E: Engine>() {
 on_both_engines! {
     no_turn_waits_for_the_close_of_a_distant_file,
     a_mount_that_hangs_keeps_no_other_from_sending,
+    opens_that_hang_keep_no_other_file_from_being_opened_and_read,
 }

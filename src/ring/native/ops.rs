@@ -79,7 +79,7 @@ impl Origin {
 impl<E: Engine> NativeKernel<E> {
     /// Lets go of what was read. Close(2) of a distant file waits for its server: not here.
     pub(super) fn let_go(&mut self, Origin { file, lane }: Origin) {
-        if lane.is_distant {
+        if lane.is_distant() {
             self.engine.close(file, lane);
         }
     }
@@ -149,11 +149,9 @@ impl<E: Engine> NativeKernel<E> {
     /// [`crate::Op::Open`]. On a thread with all that is to be asked about the file: a ring would open
     /// what the system has in its cache of names at once, and wait there for the server of a distant one.
     pub(super) fn push_open(&mut self, root: Arc<Directory>, path: &Path, token: Token) -> OpId {
+        let lane = root.lane_of(path);
         match CString::new(path.as_os_str().as_bytes()) {
-            Ok(path) => {
-                let lane = root.lane();
-                self.push_look(Call::Open { root, path }, lane, token)
-            }
+            Ok(path) => self.push_look(Call::Open { root, path }, lane, token),
             Err(_) => self.done_now(token, Outcome::Failed(Failure::Os(libc::EINVAL))),
         }
     }
@@ -277,7 +275,7 @@ impl<E: Engine> NativeKernel<E> {
         length: u32,
         offset: u64,
     ) {
-        if lane.is_distant {
+        if lane.is_distant() {
             let call = Call::Read { file: Arc::clone(file), into: Pointer(into), length, offset };
             // SAFETY: by this function's own contract.
             unsafe { self.engine.aside(name, call, *lane) };
@@ -290,7 +288,7 @@ impl<E: Engine> NativeKernel<E> {
 
     fn start_read_ahead(&mut self, op: OpId, from: Origin, run: Run, known: Known, aside: bool) {
         let Origin { file, lane } = from;
-        let is_here = !aside && !lane.is_distant;
+        let is_here = !aside && !lane.is_distant();
         if !is_here || !self.engine.asks_here(file.as_fd(), run, known) {
             let call = Call::ReadAhead { file, offset: run.offset, length: run.length };
             return self.start_aside(op, call, lane);

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use super::{Job, Lane};
 use crate::limits::{
-    DISTANT_THREADS, DISTANT_THREADS_THAT_WAIT, IO_THREADS, IO_THREADS_A_DEVICE,
-    IO_THREADS_THAT_WAIT, TOUCHES_AT_ONCE,
+    DISTANT_THREADS, DISTANT_THREADS_IN_ALL, DISTANT_THREADS_THAT_WAIT, IO_THREADS_A_DEVICE,
+    IO_THREADS_THAT_WAIT, LOOKS_SHARE, OPEN_THREADS, OPEN_THREADS_IN_ALL, TOUCHES_AT_ONCE,
 };
 
 /// What a job does, the first to be done before the others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Kind {
-    /// Opens a file or looks at it.
+    /// Opens a file, looks at it or closes it.
     Look,
     /// Asks for pages, or reads many.
     Ask,
@@ -41,24 +41,21 @@ impl Queues {
         self.busy.iter().sum()
     }
 
-    /// Threads that may be busy with this kind and those behind it.
-    fn threads_max(&self, kind: Kind) -> usize {
-        let (all, waiting) = match self.lane.is_distant {
-            true => (DISTANT_THREADS, DISTANT_THREADS_THAT_WAIT),
-            false => (IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT),
-        };
-        match kind {
-            Kind::Look => all,
-            Kind::Ask => all - 1,
-            Kind::Wait => waiting,
-        }
-    }
-
     /// Jobs of this kind that may be begun now.
     fn room(&self, kind: Kind) -> usize {
-        let busy: usize = self.busy[kind as usize..].iter().sum();
-        let room = self.threads_max(kind).saturating_sub(busy);
-        room.min(self.threads_max(Kind::Look).saturating_sub(self.busy()))
+        let (all, waiting) = match self.lane {
+            Lane::Here(_) => (IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT),
+            Lane::Distant(_) => (DISTANT_THREADS, DISTANT_THREADS_THAT_WAIT),
+            // It has nothing but opens.
+            Lane::Unknown { .. } => return OPEN_THREADS.saturating_sub(self.busy()),
+        };
+        let [looking, asking, waiting_now] = self.busy;
+        let room = match kind {
+            Kind::Look => (all / LOOKS_SHARE).saturating_sub(looking),
+            Kind::Ask => (all - 1).saturating_sub(asking + waiting_now),
+            Kind::Wait => waiting.saturating_sub(waiting_now),
+        };
+        room.min(all.saturating_sub(self.busy()))
     }
 
     /// The kind to be done next, if any may be.
@@ -117,11 +114,17 @@ impl Lanes {
         !joins && queues.room(kind) > 0 && self.may_begin(lane)
     }
 
-    /// Distant devices together leave one of this machine all its threads.
+    /// Distant mounts together, and opens that may lead anywhere, leave the others their threads.
     fn may_begin(&self, lane: Lane) -> bool {
-        let distant = self.queues.iter().filter(|queues| queues.lane.is_distant);
-        let busy: usize = distant.map(Queues::busy).sum();
-        !lane.is_distant || busy < IO_THREADS - IO_THREADS_A_DEVICE
+        let (is_like, most): (fn(Lane) -> bool, usize) = match lane {
+            Lane::Here(_) => return true,
+            Lane::Distant(_) => (Lane::is_distant, DISTANT_THREADS_IN_ALL),
+            Lane::Unknown { .. } => {
+                (|lane| matches!(lane, Lane::Unknown { .. }), OPEN_THREADS_IN_ALL)
+            }
+        };
+        let alike = self.queues.iter().filter(|queues| is_like(queues.lane));
+        alike.map(Queues::busy).sum::<usize>() < most
     }
 
     /// Jobs that threads may begin now, at most.

@@ -2,14 +2,15 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::{
-    DISTANT_THREADS, DISTANT_THREADS_THAT_WAIT, IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT,
-    PAGE_BYTES, TOUCHES_AT_ONCE,
+    DISTANT_THREADS, DISTANT_THREADS_IN_ALL, DISTANT_THREADS_THAT_WAIT, IO_THREADS_A_DEVICE,
+    IO_THREADS_THAT_WAIT, LOOKS_SHARE, OPEN_THREADS, OPEN_THREADS_IN_ALL, PAGE_BYTES,
+    TOUCHES_AT_ONCE,
 };
 
-const DISK: Lane = Lane { device: 1, is_distant: false };
+const DISK: Lane = Lane::Here(1);
 
 fn far(device: u64) -> Lane {
-    Lane { device, is_distant: true }
+    Lane::Distant(device)
 }
 
 fn file() -> Arc<OwnedFd> {
@@ -104,12 +105,72 @@ fn mounts_that_hang_keep_no_other_device_waiting() {
         }
     }
     let hanging: Vec<_> = std::iter::from_fn(|| lanes.take()).collect();
-    assert_eq!(hanging.len(), IO_THREADS - IO_THREADS_A_DEVICE);
+    assert_eq!(hanging.len(), DISTANT_THREADS_IN_ALL);
     assert_eq!(lanes.startable(), 0);
     for name in 0..100 {
         lanes.push(touch(&file(), name, 0));
     }
     assert_eq!(std::iter::from_fn(|| lanes.take()).count(), IO_THREADS_THAT_WAIT);
+}
+
+/// Pushes a hundred opens, or looks, and lets threads take what they may of them, for good.
+fn hang(lanes: &mut Lanes, lane: Lane) -> usize {
+    for name in 0..100 {
+        lanes.push(Job { name, lane, call: look(&file()) });
+    }
+    std::iter::from_fn(|| lanes.take()).count()
+}
+
+/// What a device of this machine does whatever hangs elsewhere.
+fn all_of_a_disk(lanes: &mut Lanes) {
+    let looking = hang(lanes, DISK);
+    assert_eq!(looking, IO_THREADS_A_DEVICE / LOOKS_SHARE, "opens, looks");
+    for name in 200..300 {
+        lanes.push(touch(&file(), name, 0));
+        lanes.push(Job { name: name + 100, lane: DISK, call: ask(&file()) });
+    }
+    let reading = std::iter::from_fn(|| lanes.take()).count();
+    assert_eq!(reading, IO_THREADS_A_DEVICE - looking, "reads, though its looks hang");
+}
+
+#[test]
+fn opens_and_looks_that_hang_leave_a_mount_threads_to_read() {
+    let mut lanes = Lanes::default();
+    assert_eq!(hang(&mut lanes, far(2)), DISTANT_THREADS / LOOKS_SHARE);
+    for name in 200..300 {
+        lanes.push(touch_in(far(2), &file(), name, 0));
+    }
+    let reading = std::iter::from_fn(|| lanes.take()).count();
+    assert_eq!(reading, DISTANT_THREADS - DISTANT_THREADS / LOOKS_SHARE);
+    all_of_a_disk(&mut lanes);
+}
+
+#[test]
+fn a_folder_or_a_root_that_hangs_leaves_the_others_their_threads() {
+    let unknown = |root, folder| Lane::Unknown { root, folder };
+    let mut lanes = Lanes::default();
+    // A root that was never opened, and what is mounted in a folder of another.
+    assert_eq!(hang(&mut lanes, unknown(1, None)), OPEN_THREADS);
+    assert_eq!(hang(&mut lanes, unknown(2, Some(7))), OPEN_THREADS);
+    // Other roots, other folders of the same, distant mounts and disks are served as before.
+    assert_eq!(hang(&mut lanes, unknown(3, None)), OPEN_THREADS);
+    assert_eq!(hang(&mut lanes, unknown(2, Some(8))), OPEN_THREADS);
+    assert_eq!(hang(&mut lanes, unknown(3, Some(7))), OPEN_THREADS);
+    assert_eq!(hang(&mut lanes, far(9)), DISTANT_THREADS / LOOKS_SHARE);
+    all_of_a_disk(&mut lanes);
+}
+
+#[test]
+fn however_many_folders_hang_what_is_open_is_read() {
+    let mut lanes = Lanes::default();
+    let folders = (0..100).map(|folder| Lane::Unknown { root: 1, folder: Some(folder) });
+    let hanging: usize = folders.map(|lane| hang(&mut lanes, lane)).sum();
+    assert_eq!(hanging, OPEN_THREADS_IN_ALL);
+    let distant: usize = (2..9).map(|device| hang(&mut lanes, far(device))).sum();
+    assert_eq!(distant, DISTANT_THREADS_IN_ALL);
+    all_of_a_disk(&mut lanes);
+    assert!(lanes.startable() == 0 && lanes.take().is_none());
+    assert_eq!(hanging + distant + IO_THREADS_A_DEVICE, IO_THREADS, "all at work at once");
 }
 
 #[test]

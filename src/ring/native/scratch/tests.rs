@@ -4,7 +4,7 @@ use crate::limits::{PAGE_BYTES, SCRATCH_COUNT};
 const HERE: Option<Lane> = None;
 
 fn far(device: u64) -> Option<Lane> {
-    Some(Lane { device, is_distant: true })
+    Some(Lane::Distant(device))
 }
 
 fn op(index: u32) -> OpId {
