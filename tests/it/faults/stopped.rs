@@ -1,42 +1,122 @@
 //! Leechers that the system stops in the middle, and lets go on.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Known};
 use super::stand::{Stand, WAYS};
-use crate::seeder::{Seeder, program, signal};
+use super::truth::Truth;
+use crate::peer::info_hash;
+use crate::seeder::{Seeder, signal};
 
 const FILE_BYTES: u64 = 32 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The load generator, which stands beside the program under test.
-fn swarm() -> PathBuf {
-    let swarm = Path::new(program()).with_file_name("ringseed-swarm");
-    assert!(swarm.exists(), "{} is missing: cargo build -p ringseed-swarm", swarm.display());
-    swarm
+/// Leechers that are stopped, and those beside them.
+const STOPPED: u64 = 30;
+const OTHERS: u64 = 10;
+
+/// Requests that each of those has outstanding.
+const DEPTH: usize = 16;
+
+/// Blocks for each of a crowd at each stage: more than had been asked for when they were stopped.
+const BLOCKS_EACH: u64 = 100;
+
+/// The torrent that the other process is to fetch: `address infohash piece-bytes seed length`.
+const WHAT: &str = "LEECHERS_APART";
+
+/// What it says when they have come to all its leechers together.
+const GOT: &str = "the blocks have come";
+
+/// Leechers in a process of their own: the test binary once more. A line tells it how many more blocks
+/// are to come, and it answers when they have.
+struct Apart {
+    process: Child,
+    told: Option<ChildStdin>,
+    said: Receiver<String>,
 }
 
-/// Thirty leechers in a process of their own, which verify every piece for `seconds`.
-fn verifying(stand: &Stand, seeder: &Seeder, seconds: u32) -> Child {
-    let mut command = Command::new(swarm());
-    command.arg("verify").arg(seeder.address().to_string());
-    command.arg("--torrent").arg(stand.torrent_file("large"));
-    command.args(["--connections", "30", "--depth", "16", "--order", "random", "--json", "-q"]);
-    command.args(["--warm-up", "0", "--seconds", &seconds.to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap()
+impl Apart {
+    fn start(known: &Known) -> Apart {
+        let Known { address, piece_bytes, truth, info_hash } = known;
+        let hash: String = info_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let what = format!("{address} {hash} {piece_bytes} {} {}", truth.seed, truth.length);
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "faults::stopped::leechers_apart", "--ignored", "--nocapture"])
+            .env(WHAT, what)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, said) = channel();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).try_for_each(|line| sender.send(line).ok())
+        });
+        let told = process.stdin.take();
+        Apart { process, told, said }
+    }
+
+    fn wants(&mut self, blocks: u64) {
+        writeln!(self.told.as_ref().unwrap(), "{blocks}").unwrap();
+    }
+
+    /// Fails unless what it wanted comes.
+    #[track_caller]
+    fn gets_it(&self) {
+        while self.said.recv_timeout(PATIENCE).expect("their blocks come") != GOT {}
+    }
+
+    /// Fails unless all of them were served well to the end.
+    #[track_caller]
+    fn end_well(mut self) {
+        drop(self.told.take());
+        let rest: Vec<String> = self.said.iter().collect();
+        let status = self.process.wait().unwrap();
+        assert!(status.success(), "{status}: {rest:#?}");
+    }
 }
 
-/// Fails unless all that they got was right; gives the pieces that were verified.
+impl Drop for Apart {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+#[ignore = "the process of the leechers that are stopped"]
+fn leechers_apart() {
+    let Ok(what) = std::env::var(WHAT) else { return };
+    let words: Vec<&str> = what.split(' ').collect();
+    let number = |at: usize| words[at].parse::<u64>().unwrap();
+    let known = Known {
+        address: words[0].parse().unwrap(),
+        info_hash: info_hash(words[1]),
+        piece_bytes: number(2),
+        truth: Arc::new(Truth::new(number(3), number(4))),
+    };
+    let mut crowd = Crowd::start(&known, STOPPED, DEPTH);
+    for line in io::stdin().lines() {
+        crowd = crowd.gets(line.unwrap().parse().unwrap(), PATIENCE);
+        // The test runner has begun a line of its own.
+        println!("\n{GOT}");
+    }
+    crowd.end_well(1);
+}
+
+/// Waits until so many are connected from now on.
 #[track_caller]
-fn verified(output: &Output) -> u64 {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {stderr}", output.status);
-    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let counts = &result["phases"][0]["loads"][0]["counts"];
-    counts["pieces_verified"].as_u64().unwrap_or_else(|| panic!("{result}"))
+fn connected(seeder: &Seeder, peers: u64) {
+    while seeder.event("rate", Duration::ZERO).is_some() {}
+    let enough = (0..PATIENCE.as_secs()).any(|_| {
+        let event = seeder.event("rate", PATIENCE).expect("a rate event");
+        event["peers"] == peers
+    });
+    assert!(enough, "there are not {peers} peers");
 }
 
 #[test]
@@ -44,25 +124,21 @@ fn leechers_that_are_stopped_for_a_while_go_on_and_hold_up_nobody() {
     for way in &WAYS[..2] {
         let stand = Stand::new().with("large", FILE_BYTES);
         let seeder = stand.seed(way);
-        let others = Crowd::start(&stand.known(&seeder, "large"), 10, 8).gets(200, PATIENCE);
-        let stopped = verifying(&stand, &seeder, 4);
-        let before = sent_bytes(&seeder);
-        let others = others.gets(1000, PATIENCE);
-        signal(stopped.id(), "STOP");
-        let others = others.gets(3000, PATIENCE);
-        for _ in 0..2 {
-            seeder.event("rate", PATIENCE).expect("a rate event");
-        }
-        signal(stopped.id(), "CONT");
-        let output = stopped.wait_with_output().unwrap();
-        let pieces = verified(&output);
-        assert!(pieces > 30, "{way:?}: {pieces} pieces were verified");
-        assert!(sent_bytes(&seeder) > before);
-        others.gets(200, PATIENCE).end_well(1);
+        let known = stand.known(&seeder, "large");
+        let others = Crowd::start(&known, OTHERS, 8);
+        let mut stopped = Apart::start(&known);
+        stopped.wants(STOPPED * BLOCKS_EACH);
+        stopped.gets_it();
+        let others = others.gets(OTHERS * BLOCKS_EACH, PATIENCE);
+        connected(&seeder, STOPPED + OTHERS);
+        signal(stopped.process.id(), "STOP");
+        let others = others.gets(3 * OTHERS * BLOCKS_EACH, PATIENCE);
+        connected(&seeder, STOPPED + OTHERS);
+        signal(stopped.process.id(), "CONT");
+        stopped.wants(STOPPED * BLOCKS_EACH);
+        stopped.gets_it();
+        let others = others.gets(OTHERS * BLOCKS_EACH, PATIENCE);
+        stopped.end_well();
+        others.end_well(1);
     }
-}
-
-fn sent_bytes(seeder: &Seeder) -> u64 {
-    let event = seeder.event("rate", PATIENCE).expect("a rate event");
-    event["sent_bytes"].as_u64().unwrap()
 }

@@ -16,13 +16,15 @@ const PERIOD: usize = 1_000_003;
 pub(crate) struct Truth {
     /// The period twice, so that a stretch is found in one piece.
     pattern: Vec<u8>,
+    /// What it is made from.
+    pub(crate) seed: u64,
     pub(crate) length: u64,
 }
 
 impl Truth {
     pub(crate) fn new(seed: u64, length: u64) -> Truth {
         let once = noise(seed, PERIOD);
-        Truth { pattern: [once.as_slice(), &once].concat(), length }
+        Truth { pattern: [once.as_slice(), &once].concat(), seed, length }
     }
 
     pub(crate) fn bytes(&self, offset: u64, length: usize) -> &[u8] {
