@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::engine::Event;
 use crate::files::OpenFile;
-use crate::limits::{IO_THREAD_IDLE, IO_THREADS, TOUCHES_REACH_BYTES};
+use crate::limits::{IO_THREAD_IDLE, TOUCHES_REACH_BYTES};
 use crate::{Directory, Failure, FileStat, Mount, files, sys};
 
 use lanes::{Kind, Lanes};
@@ -199,24 +199,17 @@ impl Threads {
     /// # Safety
     /// Memory that the call writes is the work's until its last event.
     pub(crate) unsafe fn push(&mut self, name: u64, call: Call, lane: Lane) {
-        let mut lanes = lock(&self.shared.lanes);
-        if !lanes.push(Job { name, lane, call }) {
-            return;
-        }
-        if lanes.idle > 0 {
+        let (wakes, starts) = lock(&self.shared.lanes).queue(Job { name, lane, call });
+        // The lock is free again: whoever is woken takes it, and starting a thread takes its time.
+        if wakes {
             self.shared.work.notify_one();
         }
-        if lanes.idle >= lanes.startable() || lanes.threads == IO_THREADS {
-            return;
-        }
-        if start(&self.shared).is_ok() {
-            lanes.threads += 1;
-        } else if lanes.threads == 0
-            && let Some(job) = lanes.remove(name)
-        {
+        if starts && start(&self.shared).is_err() {
+            let alone = lock(&self.shared.lanes).could_not_start(name);
             // A limit of processes, and nobody to get to it later: better late than not at all.
-            drop(lanes);
-            work(&self.shared, vec![job]);
+            if let Some(job) = alone {
+                work(&self.shared, vec![job]);
+            }
         }
     }
 
@@ -271,6 +264,7 @@ fn start(shared: &Arc<Shared>) -> std::io::Result<()> {
 
 /// A thread: job after job, until there was none for a while.
 fn run(shared: &Shared) {
+    // It was counted by whoever started it.
     let mut lanes = lock(&shared.lanes);
     loop {
         let taken = lanes.take();

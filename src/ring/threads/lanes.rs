@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use super::{Job, Lane};
 use crate::limits::{
-    DISTANT_THREADS, DISTANT_THREADS_IN_ALL, DISTANT_THREADS_THAT_WAIT, IO_THREADS_A_DEVICE,
-    IO_THREADS_THAT_WAIT, LOOKS_SHARE, OPEN_THREADS, OPEN_THREADS_IN_ALL, TOUCHES_AT_ONCE,
+    DISTANT_THREADS, DISTANT_THREADS_IN_ALL, DISTANT_THREADS_THAT_WAIT, IO_THREADS,
+    IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT, LOOKS_SHARE, OPEN_THREADS, OPEN_THREADS_IN_ALL,
+    TOUCHES_AT_ONCE,
 };
 
 /// What a job does, the first to be done before the others.
@@ -112,6 +113,23 @@ impl Lanes {
         let joins = queue.back().is_some_and(|last| job.follows(last));
         queue.push_back(job);
         !joins && queues.room(kind) > 0 && self.may_begin(lane)
+    }
+
+    /// As [`Lanes::push`]; whether an idle thread is to be woken, and whether one is to be started,
+    /// which is counted already.
+    pub(super) fn queue(&mut self, job: Job) -> (bool, bool) {
+        if !self.push(job) {
+            return (false, false);
+        }
+        let starts = self.idle < self.startable() && self.threads < IO_THREADS;
+        self.threads += usize::from(starts);
+        (self.idle > 0, starts)
+    }
+
+    /// A thread that was to be started is not to be had. The job, if nobody else gets to it later.
+    pub(super) fn could_not_start(&mut self, name: u64) -> Option<Job> {
+        self.threads -= 1;
+        if self.threads > 0 { None } else { self.remove(name) }
     }
 
     /// Distant mounts together, and opens that may lead anywhere, leave the others their threads.

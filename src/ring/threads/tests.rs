@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::{
-    DISTANT_THREADS, DISTANT_THREADS_IN_ALL, DISTANT_THREADS_THAT_WAIT, IO_THREADS_A_DEVICE,
-    IO_THREADS_THAT_WAIT, LOOKS_SHARE, OPEN_THREADS, OPEN_THREADS_IN_ALL, PAGE_BYTES,
-    TOUCHES_AT_ONCE,
+    DISTANT_THREADS, DISTANT_THREADS_IN_ALL, DISTANT_THREADS_THAT_WAIT, IO_THREADS,
+    IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT, LOOKS_SHARE, OPEN_THREADS, OPEN_THREADS_IN_ALL,
+    PAGE_BYTES, TOUCHES_AT_ONCE,
 };
 
 const DISK: Lane = Lane::Here(1);
@@ -182,6 +182,22 @@ fn devices_take_turns() {
     }
     let taken: Vec<_> = std::iter::from_fn(|| lanes.take()).map(|(jobs, _)| jobs[0].name).collect();
     assert_eq!(taken, [0, 10, 1, 11, 2, 12]);
+}
+
+#[test]
+fn no_more_threads_are_started_than_there_is_work_for_nor_than_there_may_be() {
+    let mut lanes = Lanes::default();
+    let job = |name: u64| Job { name, lane: far(name), call: look(&file()) };
+    lanes.idle = 1;
+    assert_eq!(lanes.queue(job(1)), (true, false), "one has nothing to do");
+    assert_eq!(lanes.queue(job(2)), (true, true), "nor has it time for two");
+    assert_eq!(lanes.threads, 1, "counted before it runs");
+    assert!(lanes.could_not_start(2).is_some_and(|job| job.name == 2), "and not if it does not");
+    assert_eq!(lanes.threads, 0);
+    lanes.threads = IO_THREADS;
+    lanes.idle = 0;
+    assert_eq!(lanes.queue(job(3)), (false, false));
+    assert!(lanes.could_not_start(3).is_none(), "others get to it");
 }
 
 /// The next results, by name; waits at most ten seconds for `count`.
