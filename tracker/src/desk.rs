@@ -9,6 +9,7 @@ use ringseed_wire::tracker::{AnnounceRequest, ScrapeStats, compact};
 use ringseed_wire::tracker_http::{PeerEntry, Retry};
 
 use crate::connection_id::ConnectionIds;
+use crate::figures::{ByProtocol, Figures};
 use crate::limits;
 use crate::random::Random;
 use crate::swarm::{Bounds, Swarms};
@@ -27,6 +28,30 @@ pub struct Rules {
     pub connections_max: usize,
     /// The lowest TCP port that a peer may announce.
     pub port_min: u16,
+    /// Who is shown figures over HTTP.
+    pub pages: Audience,
+}
+
+/// Who is shown `/`, `/metrics` and `/stats`. They name no torrent and no peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Audience {
+    /// Whoever asks.
+    #[default]
+    All,
+    /// Who asks from this host, as a monitoring agent does.
+    Local,
+    /// Nobody.
+    None,
+}
+
+impl Audience {
+    pub(crate) fn includes(self, ip: IpAddr) -> bool {
+        match self {
+            Audience::All => true,
+            Audience::Local => ip.to_canonical().is_loopback(),
+            Audience::None => false,
+        }
+    }
 }
 
 impl Default for Rules {
@@ -66,6 +91,7 @@ impl Rules {
             bounds,
             connections_max: limits::CONNECTIONS_MAX,
             port_min: limits::PORT_MIN,
+            pages: Audience::All,
         }
     }
 
@@ -135,8 +161,15 @@ impl Secrets {
 /// What happened since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Counters {
+    /// Over both protocols.
     pub(crate) announces: u64,
+    /// Torrents asked after, over both protocols.
     pub(crate) scrapes: u64,
+    pub(crate) http_announces: u64,
+    pub(crate) http_scrapes: u64,
+    pub(crate) accepted_connections: u64,
+    /// Connections closed because a deadline has passed.
+    pub(crate) overdue_connections: u64,
     /// Requests that were not understood or not allowed.
     pub(crate) refused_requests: u64,
     /// Connections over [`limits::CONNECTIONS_MAX`].
@@ -159,6 +192,8 @@ pub(crate) struct Desk {
     pub(crate) body: Vec<u8>,
     /// HTTP connections that are open.
     pub(crate) connections: usize,
+    /// The first turn.
+    since: Option<Instant>,
 }
 
 impl Desk {
@@ -172,6 +207,7 @@ impl Desk {
             packed: Vec::new(),
             body: Vec::new(),
             connections: 0,
+            since: None,
         }
     }
 
@@ -209,6 +245,32 @@ impl Desk {
         self.swarms.scrape(from, info_hash)
     }
 
+    /// Takes note of the time, at each turn.
+    pub(crate) fn turn(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+        self.swarms.expire(now);
+    }
+
+    /// What is shown.
+    pub(crate) fn figures(&self, now: Instant) -> Figures {
+        let counters = &self.counters;
+        let by_protocol = |all: u64, http: u64| ByProtocol { http, udp: all.saturating_sub(http) };
+        Figures {
+            uptime_s: now.since(self.since.unwrap_or(now)).as_secs(),
+            torrents: self.swarms.torrents() as u64,
+            peers: self.swarms.peers() as u64,
+            displaced_peers: self.swarms.displaced(),
+            announces: by_protocol(counters.announces, counters.http_announces),
+            scrapes: by_protocol(counters.scrapes, counters.http_scrapes),
+            refused_requests: counters.refused_requests,
+            connections: self.connections as u64,
+            accepted_connections: counters.accepted_connections,
+            refused_connections: counters.refused_connections,
+            overdue_connections: counters.overdue_connections,
+            dropped_datagrams: counters.dropped_datagrams,
+        }
+    }
+
     /// Whether half of the connections are taken: then clients are not offered to keep theirs,
     /// and nobody is turned away who only comes to announce.
     pub(crate) fn is_crowded(&self) -> bool {
@@ -220,5 +282,25 @@ impl Desk {
         self.packed.clear();
         self.handed_out.iter().for_each(|peer| compact::push(&mut self.packed, peer.address));
         &self.packed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_audience_is_of_loopback_in_every_form() {
+        for (ip, local) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("::ffff:127.8.0.1", true),
+            ("10.0.0.1", false),
+            ("2001:db8::1", false),
+        ] {
+            let ip: IpAddr = ip.parse().unwrap();
+            assert_eq!(Audience::Local.includes(ip), local, "{ip}");
+            assert!(Audience::All.includes(ip) && !Audience::None.includes(ip));
+        }
     }
 }

@@ -120,6 +120,7 @@ impl Http {
         }
         let place = self.take_in(Connection::new(socket, peer.ip(), hall.now));
         hall.desk.connections = self.connections();
+        hall.desk.counters.accepted_connections += 1;
         hall.outbox.push(hall.kernel, Op::Receive { socket }, Tag::HttpReceive(place));
     }
 
@@ -172,6 +173,7 @@ impl Http {
                     Stage::Lingering(_) => Manner::Orderly,
                     _ => Manner::Reset,
                 };
+                hall.desk.counters.overdue_connections += u64::from(manner == Manner::Reset);
                 hall.close(connection, place as u32, manner);
             }
         }
@@ -225,11 +227,11 @@ impl<K: Kernel> Hall<'_, K> {
         let mut body = std::mem::take(&mut desk.body);
         let progress = connection.exchange.receive(bytes, |request| {
             body.clear();
-            let (status, next) = match request {
+            let (reply, next) = match request {
                 Ok(request) => answer::to(desk, now, peer, &request, &mut body),
                 Err(refusal) => (answer::refuse(desk, refusal, &mut body), Next::Nothing),
             };
-            answer::write_head(answers, status, body.len(), next);
+            answer::write_head(answers, reply, body.len(), next);
             answers.push_bytes(&body);
             match next {
                 Next::Request if !Connection::has_room(answers) => Next::Room,

@@ -9,6 +9,7 @@
 
 pub mod connection_id;
 mod desk;
+mod figures;
 mod http;
 pub mod limits;
 mod outbox;
@@ -22,6 +23,6 @@ mod token;
 mod tracker;
 mod udp;
 
-pub use desk::{Rules, RulesError, Secrets};
+pub use desk::{Audience, Rules, RulesError, Secrets};
 pub use server::{Options, Server, StartError, Stopper};
 pub use tracker::Tracker;

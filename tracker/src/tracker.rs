@@ -82,7 +82,7 @@ impl Tracker {
 
     fn on_time<K: Kernel>(&mut self, kernel: &mut K, now: Instant) {
         let (desk, outbox) = (&mut self.desk, &mut self.outbox);
-        desk.swarms.expire(now);
+        desk.turn(now);
         let mut hall = Hall { kernel, outbox, desk, now };
         self.http.sweep(&mut hall);
         self.udp.sweep(&mut hall);

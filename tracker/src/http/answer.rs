@@ -12,6 +12,7 @@ use ringseed_wire::tracker_http::{
 use super::exchange::Next;
 use super::request::{Persistence, Refusal, Request};
 use crate::desk::Desk;
+use crate::figures::Figures;
 
 /// Status lines that we send. Tracker clients read the body of 200 only: what is wrong with an
 /// announce or a scrape is told there, as a failure reason (BEP 3).
@@ -23,6 +24,46 @@ pub(super) enum Status {
     MethodNotAllowed,
     TargetTooLong,
     FieldsTooLarge,
+}
+
+/// What a body is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Media {
+    /// Bencode as well, as trackers have always called it.
+    Text,
+    Html,
+    Json,
+    OpenMetrics,
+}
+
+/// An answer less its body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Reply {
+    status: Status,
+    media: Media,
+}
+
+/// One for a program or a reader of plain text.
+const fn text(status: Status) -> Reply {
+    Reply { status, media: Media::Text }
+}
+
+impl Media {
+    /// Header fields. Figures are of their moment; a page may load and run nothing.
+    fn fields(self) -> &'static [u8] {
+        match self {
+            Media::Text => b"Content-Type: text/plain; charset=utf-8\r\n",
+            Media::Html => {
+                b"Content-Type: text/html; charset=utf-8\r\nCache-Control: no-store\r\n\
+                  Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
+            }
+            Media::Json => b"Content-Type: application/json\r\nCache-Control: no-store\r\n",
+            Media::OpenMetrics => {
+                b"Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n\
+                  Cache-Control: no-store\r\n"
+            }
+        }
+    }
 }
 
 impl Status {
@@ -40,9 +81,9 @@ impl Status {
 }
 
 /// Writes the head of an answer whose body has `body_bytes`.
-pub(super) fn write_head(answers: &mut Batch, status: Status, body_bytes: usize, next: Next) {
-    answers.push_bytes(status.line());
-    answers.push_bytes(b"Content-Type: text/plain; charset=utf-8\r\n");
+pub(super) fn write_head(answers: &mut Batch, reply: Reply, body_bytes: usize, next: Next) {
+    answers.push_bytes(reply.status.line());
+    answers.push_bytes(reply.media.fields());
     answers.push_bytes(match next {
         Next::Nothing => b"Connection: close\r\n",
         // Without this a client of HTTP/1.0 would wait for the end.
@@ -63,31 +104,33 @@ pub(super) fn to(
     peer: IpAddr,
     request: &Request<'_>,
     body: &mut Vec<u8>,
-) -> (Status, Next) {
+) -> (Reply, Next) {
     let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
-    let status = match path {
-        "/announce" => announce(desk, now, peer, query, body),
-        "/scrape" => scrape(desk, peer, query, body),
-        "/" => front_page(desk, body),
-        _ => not_found(desk, body),
+    let reply = match path {
+        "/announce" => text(announce(desk, now, peer, query, body)),
+        "/scrape" => text(scrape(desk, peer, query, body)),
+        "/" | "/metrics" | "/stats" if desk.rules.pages.includes(peer) => {
+            show(desk.figures(now), path, body)
+        }
+        _ => text(not_found(desk, body)),
     };
     match request.persistence {
-        Persistence::KeepAlive if !desk.is_crowded() => (status, Next::Request),
-        _ => (status, Next::Nothing),
+        Persistence::KeepAlive if !desk.is_crowded() => (reply, Next::Request),
+        _ => (reply, Next::Nothing),
     }
 }
 
 /// Says why a request is not served.
-pub(super) fn refuse(desk: &mut Desk, refusal: Refusal, body: &mut Vec<u8>) -> Status {
+pub(super) fn refuse(desk: &mut Desk, refusal: Refusal, body: &mut Vec<u8>) -> Reply {
     desk.counters.refused_requests += 1;
-    let (status, text) = match refusal {
+    let (status, reason) = match refusal {
         Refusal::Malformed => (Status::BadRequest, "not an HTTP/1.1 request without a body\n"),
         Refusal::Method => (Status::MethodNotAllowed, "a tracker is only asked, by GET\n"),
         Refusal::Target => (Status::TargetTooLong, "scrape fewer torrents at once\n"),
         Refusal::Fields => (Status::FieldsTooLarge, "send fewer and shorter header fields\n"),
     };
-    body.extend_from_slice(text.as_bytes());
-    status
+    body.extend_from_slice(reason.as_bytes());
+    text(status)
 }
 
 fn announce(
@@ -102,7 +145,10 @@ fn announce(
         Err(error) => return fail(desk, &error.to_string(), Retry::Unsaid, body),
     };
     let stats = match desk.announce(now, peer, &request) {
-        Ok(stats) => stats,
+        Ok(stats) => {
+            desk.counters.http_announces += 1;
+            stats
+        }
         Err(refused) => {
             write_failure(body, &refused.to_string(), refused.retry());
             return Status::Ok;
@@ -135,6 +181,7 @@ fn announce(
 fn scrape(desk: &mut Desk, peer: IpAddr, query: &str, body: &mut Vec<u8>) -> Status {
     match parse_scrape(query.as_bytes()) {
         Ok(info_hashes) => {
+            desk.counters.http_scrapes += info_hashes.len() as u64;
             let mut torrents: Vec<_> = info_hashes
                 .into_iter()
                 .map(|torrent| (torrent, desk.scrape(peer, &torrent)))
@@ -152,18 +199,23 @@ fn fail(desk: &mut Desk, reason: &str, retry: Retry, body: &mut Vec<u8>) -> Stat
     Status::Ok
 }
 
-fn front_page(desk: &Desk, body: &mut Vec<u8>) -> Status {
-    // Appending to memory does not fail.
-    let _ = writeln!(
-        body,
-        "A BitTorrent tracker: announce at /announce, scrape at /scrape.\n\
-         swarms {}, peers {}, announces {}, scrapes {}",
-        desk.swarms.torrents(),
-        desk.swarms.peers(),
-        desk.counters.announces,
-        desk.counters.scrapes,
-    );
-    Status::Ok
+/// The page of figures at a path that has one.
+fn show(figures: Figures, path: &str, body: &mut Vec<u8>) -> Reply {
+    let media = match path {
+        "/metrics" => {
+            figures.write_metrics(body);
+            Media::OpenMetrics
+        }
+        "/stats" => {
+            figures.write_json(body);
+            Media::Json
+        }
+        _ => {
+            figures.write_html(body);
+            Media::Html
+        }
+    };
+    Reply { status: Status::Ok, media }
 }
 
 fn not_found(desk: &mut Desk, body: &mut Vec<u8>) -> Status {

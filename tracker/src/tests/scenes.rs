@@ -4,7 +4,7 @@ use ringseed_ring::sim::{Fault, Faults, RemoteState};
 use ringseed_wire::tracker_udp::{Response, write_connect_request, write_scrape_request};
 
 use super::*;
-use crate::limits;
+use crate::{Audience, limits};
 
 fn calm() -> Stage {
     Stage::new(Options::calm(1))
@@ -209,4 +209,22 @@ fn a_datagram_is_answered_where_it_came_from() {
     let answers = stage.world.datagrams_sent(stage.udp);
     assert_eq!(answers.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [client(10)]);
     stage.end();
+}
+
+#[test]
+fn figures_are_shown_to_their_audience_only() {
+    for (pages, shown) in [(Audience::All, true), (Audience::Local, false), (Audience::None, false)]
+    {
+        let rules = Rules { pages, ..Rules::default() };
+        let mut stage = Stage::with_rules(Options::calm(1), rules);
+        let remote = stage.connect(1);
+        for path in ["/", "/metrics", "/stats"] {
+            remote.write(get(path).as_bytes());
+            stage.run_ms(1);
+            let status = if shown { "200" } else { "404" };
+            let answer = read(&remote);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{pages:?} {answer}");
+        }
+        stage.end();
+    }
 }

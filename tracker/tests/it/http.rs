@@ -18,6 +18,7 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) close: bool,
+    pub(crate) content_type: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -65,7 +66,8 @@ fn take_answer(received: &[u8]) -> Option<(Answer, usize)> {
     let body_bytes: usize = field("Content-Length:").parse().unwrap();
     let body = received.get(head_bytes..head_bytes + body_bytes)?.to_vec();
     let close = field("Connection:") == "close";
-    Some((Answer { status, close, body }, head_bytes + body_bytes))
+    let content_type = field("Content-Type:").to_owned();
+    Some((Answer { status, close, content_type, body }, head_bytes + body_bytes))
 }
 
 pub(crate) fn request(target: &str) -> String {

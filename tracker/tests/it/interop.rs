@@ -89,8 +89,8 @@ fn libtorrent_finds_libtorrent(url: &str) {
 fn libtorrent_finds_libtorrent_over_http() {
     let program = Program::on_loopback();
     libtorrent_finds_libtorrent(&format!("http://{}/announce", program.http[0]));
-    let page = Client::connect(program.http[0]).get("/").body;
-    assert!(String::from_utf8(page).unwrap().contains("swarms 1,"));
+    let page = Client::connect(program.http[0]).get("/metrics").body;
+    assert!(String::from_utf8(page).unwrap().contains("ringseed_tracker_torrents 1\n"));
 }
 
 #[test]

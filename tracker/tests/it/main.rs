@@ -7,5 +7,6 @@
 
 mod http;
 mod interop;
+mod pages;
 mod program;
 mod udp;
