@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
 
 use nix::mount::{MntFlags, umount2};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+#[cfg(doc)]
+use crate::Command;
 use crate::{CONTROL, Mount};
 
 /// Where the other process finds what to serve, and where to.
@@ -69,6 +74,23 @@ impl Apart {
         &self.path
     }
 
+    /// Kills who serves it: the kernel answers with an error to all who wait and to all who ask later.
+    pub fn abort(&self) {
+        let server = Pid::from_raw(self.server.id().cast_signed());
+        // It may be dead already.
+        let _ = kill(server, Signal::SIGKILL);
+    }
+
+    /// How many wait for an answer ([`Command::Hang`]).
+    ///
+    /// # Errors
+    /// The mount is gone.
+    pub fn held(&self) -> io::Result<usize> {
+        let told = std::fs::read_to_string(self.path.join(CONTROL))?;
+        let held = told.lines().find_map(|line| line.strip_prefix("held "));
+        Ok(held.and_then(|held| held.parse().ok()).unwrap_or(0))
+    }
+
     /// Does what a command says. It must be one that goes with the mount.
     ///
     /// # Errors
@@ -94,6 +116,8 @@ impl Drop for Apart {
 /// wants it lets go of it. Does nothing when there is none.
 pub fn serve() {
     let (Some(source), Some(at)) = (std::env::var_os(SOURCE), std::env::var_os(AT)) else { return };
+    // A thread that waits for an answer of ours outlives even a kill, and with it what it has open.
+    let _ = set_pdeathsig(Signal::SIGKILL);
     // The test runner has begun a line of its own.
     match Mount::that_flushes(Path::new(&source), Path::new(&at)) {
         Ok(_mount) => {

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::Faults;
+use crate::{Faults, Verb};
 
 /// The name of the file at the mount's root; no listing shows it. Commands are written to it, one
-/// a line, each as [`Command`] reads it; reading it gives a line for each file:
-/// `calls 7 bytes 917504 failed 1 path/of/the file`.
+/// a line, each as [`Command`] reads it; reading it gives a line for each file,
+/// `calls 7 bytes 917504 failed 1 path/of/the file`, and while answers are held back a line before
+/// those: `held 3`.
 pub const CONTROL: &str = ".faultfs";
 
 /// One fault, told in words:
@@ -20,15 +21,17 @@ pub const CONTROL: &str = ".faultfs";
 /// | `delay MS [FILE]` | reads take MS milliseconds longer: those of FILE, or all |
 /// | `delay-stat MS` | lookups and stats take MS milliseconds longer |
 /// | `delay-flush MS` | closes take MS milliseconds longer, of a mount served by another process |
+/// | `hang VERB` | what is asked by VERB gets no answer: lookup, getattr, open, read, or flush of a mount served by another process |
 /// | `direct` | files opened from now on are read past the page cache |
 /// | `error ERRNO FROM..TO FILE` | reads that touch these bytes fail; ERRNO is a number or EIO, ENODATA, ETIMEDOUT, ESTALE |
 /// | `end AT FILE` | reads end at byte AT |
-/// | `heal [FILE]` | FILE, or all, is well again |
+/// | `heal [FILE]` | FILE is well again; or all is, and what hung is answered |
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     Delay(Duration, Option<PathBuf>),
     DelayStats(Duration),
     DelayFlushes(Duration),
+    Hang(Verb),
     Direct,
     Error(i32, Range<u64>, PathBuf),
     End(u64, PathBuf),
@@ -44,7 +47,7 @@ impl std::fmt::Display for NoCommand {
         write!(
             f,
             "`{}` is no command; there are: delay MS [FILE], delay-stat MS, delay-flush MS, \
-             direct, error ERRNO FROM..TO FILE, end AT FILE, heal [FILE]",
+             hang VERB, direct, error ERRNO FROM..TO FILE, end AT FILE, heal [FILE]",
             self.0
         )
     }
@@ -70,6 +73,7 @@ fn parse(line: &str) -> Option<Command> {
         "delay" => Some(Command::Delay(milliseconds()?, file(rest_of))),
         "delay-stat" if rest_of.is_empty() => Some(Command::DelayStats(milliseconds()?)),
         "delay-flush" if rest_of.is_empty() => Some(Command::DelayFlushes(milliseconds()?)),
+        "hang" => Some(Command::Hang(rest.parse().ok()?)),
         "direct" if rest.is_empty() => Some(Command::Direct),
         "error" => {
             let (range, path) = rest_of.split_once(' ')?;
@@ -98,6 +102,7 @@ impl Faults {
             Command::Delay(delay, Some(file)) => self.delay_file(file, delay),
             Command::DelayStats(delay) => self.delay_stats(delay),
             Command::DelayFlushes(delay) => self.delay_flushes(delay),
+            Command::Hang(verb) => self.hang(verb),
             Command::Direct => self.read_directly(),
             Command::Error(errno, range, file) => self.fail(file, range, errno),
             Command::End(at, file) => self.end_at(file, at),
@@ -108,7 +113,10 @@ impl Faults {
 
     /// The counters as [`CONTROL`] gives them.
     pub(crate) fn told(&self) -> String {
-        let mut text = String::new();
+        let mut text = match self.hanging.held() {
+            0 => String::new(),
+            held => format!("held {held}\n"),
+        };
         for (path, reads) in self.all_reads() {
             let crate::Reads { calls, bytes, failed } = reads;
             // Writing to a string cannot fail.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::hanging::{Hanging, Verb};
+
 /// Reads that reached the mirror: what the page cache answers is not among them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reads {
@@ -46,6 +48,7 @@ pub(crate) struct Fate {
 #[derive(Default)]
 pub struct Faults {
     state: Mutex<State>,
+    pub(crate) hanging: Hanging,
     /// It is told of every close.
     pub(crate) flushes: bool,
 }
@@ -98,7 +101,15 @@ impl Faults {
         *file = OfFile { reads: file.reads, ..OfFile::default() };
     }
 
-    /// Nothing is wrong at all; counters stay.
+    /// From now on what is asked by this verb gets no answer until all is healed or unmounted.
+    ///
+    /// A process that waits for such an answer cannot be killed: let no test wait for a mirror that it
+    /// serves itself ([`Apart`](crate::Apart)).
+    pub fn hang(&self, verb: Verb) {
+        self.hanging.hang(verb);
+    }
+
+    /// Nothing is wrong at all, and who waits for an answer gets it; counters stay.
     pub fn heal_all(&self) {
         let mut state = self.state();
         let files = std::mem::take(&mut state.files);
@@ -106,6 +117,8 @@ impl Faults {
             .into_iter()
             .map(|(path, was)| (path, OfFile { reads: was.reads, ..OfFile::default() }));
         *state = State { files: healed.collect(), ..State::default() };
+        drop(state);
+        self.hanging.heal();
     }
 
     /// How often a file was read.

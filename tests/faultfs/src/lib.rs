@@ -1,5 +1,6 @@
 //! A folder mirrored read-only on FUSE, whose reads are slow, fail or end early as told, and are
-//! counted: a bad or distant disk for tests and benchmarks.
+//! counted, and which may leave what is asked of it unanswered: a bad or distant disk for tests and
+//! benchmarks.
 //!
 //! Tests [`Mount`] it in their own process, or have it served [`Apart`]; benchmarks run the program
 //! `faultfs`, and tell it its faults through the file [`CONTROL`] at the mount's root. Pages stay in
@@ -9,6 +10,7 @@
 mod apart;
 mod control;
 mod faults;
+mod hanging;
 mod inodes;
 mod mirror;
 
@@ -22,6 +24,7 @@ use fuser::{BackgroundSession, Config, MountOption};
 pub use apart::{Apart, serve};
 pub use control::{CONTROL, Command, NoCommand};
 pub use faults::{Faults, Reads};
+pub use hanging::Verb;
 
 /// Requests served at a time: more than the 16 that the kernel keeps in flight by readahead, so that
 /// a lookup gets its turn beside them.
@@ -83,6 +86,7 @@ impl Deref for Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
+        self.faults.hanging.give_up();
         // The plain unmount of the session is refused while a file is open.
         let _ = nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH);
     }

@@ -12,9 +12,9 @@ use signal_hook::iterator::Signals;
 /// Mirrors a folder read-only on FUSE, with faults in its reads, until SIGTERM or SIGINT.
 ///
 /// Faults are told in words, as arguments here or as lines written to the file `.faultfs` at the
-/// mount's root: `delay MS [FILE]`, `delay-stat MS`, `delay-flush MS`, `direct`,
-/// `error ERRNO FROM..TO FILE`, `end AT FILE`,
-/// `heal [FILE]`. Reading that file gives the counters of each file. FILE is a path below the root.
+/// mount's root: `delay MS [FILE]`, `delay-stat MS`, `delay-flush MS`, `hang VERB`,
+/// `direct`, `error ERRNO FROM..TO FILE`, `end AT FILE`, `heal [FILE]`. VERB is lookup, getattr, open,
+/// read or flush. Reading that file gives the counters of each file. FILE is a path below the root.
 /// One line on standard output says that it is mounted.
 #[derive(Parser)]
 #[command(name = "faultfs")]

@@ -16,19 +16,21 @@ use fuser::{
 
 use crate::control::{CONTROL, Command};
 use crate::faults::{Fate, Faults};
+use crate::hanging::Verb;
 use crate::inodes::{CONTROL_INODE, Inodes, kind};
 
 /// How long the kernel may believe a name or a stat: as libfuse has it.
 const BELIEVED: Duration = Duration::from_secs(1);
 
+#[derive(Clone)]
 pub(crate) struct Mirror {
-    inodes: Mutex<Inodes>,
+    inodes: Arc<Mutex<Inodes>>,
     faults: Arc<Faults>,
 }
 
 impl Mirror {
     pub(crate) fn new(source: &Path, faults: Arc<Faults>) -> io::Result<Mirror> {
-        Ok(Mirror { inodes: Mutex::new(Inodes::new(source)?), faults })
+        Ok(Mirror { inodes: Arc::new(Mutex::new(Inodes::new(source)?)), faults })
     }
 
     fn inodes(&self) -> MutexGuard<'_, Inodes> {
@@ -36,8 +38,16 @@ impl Mirror {
     }
 
     fn takes(&self, commands: &[Command]) -> bool {
-        let is_of_flushes = |command: &Command| matches!(command, Command::DelayFlushes(_));
+        let is_of_flushes = |command: &Command| {
+            matches!(command, Command::DelayFlushes(_) | Command::Hang(Verb::Flush))
+        };
         self.faults.flushes || !commands.iter().any(is_of_flushes)
+    }
+
+    /// Answers as soon as this verb does not hang.
+    fn answer(&self, verb: Verb, answer: impl FnOnce(&Mirror) + Send + 'static) {
+        let mirror = self.clone();
+        self.faults.hanging.answer(verb, move || answer(&mirror));
     }
 
     fn read_file(&self, inode: u64, handle: u64, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
@@ -101,24 +111,29 @@ impl Filesystem for Mirror {
         if parent == INodeNo::ROOT && name == CONTROL {
             return reply.entry(&BELIEVED, &control_attributes(), Generation(0));
         }
-        pause(self.faults.stat_delay());
-        let mut inodes = self.inodes();
-        let found = inodes.path(parent.0).and_then(|folder| inodes.look_up(folder.join(name)));
-        match found {
-            Ok(attributes) => reply.entry(&BELIEVED, &attributes, Generation(0)),
-            Err(error) => reply.error(error.into()),
-        }
+        let name = name.to_owned();
+        self.answer(Verb::Lookup, move |mirror| {
+            pause(mirror.faults.stat_delay());
+            let mut inodes = mirror.inodes();
+            let found = inodes.path(parent.0).and_then(|folder| inodes.look_up(folder.join(name)));
+            match found {
+                Ok(attributes) => reply.entry(&BELIEVED, &attributes, Generation(0)),
+                Err(error) => reply.error(error.into()),
+            }
+        });
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         if inode.0 == CONTROL_INODE {
             return reply.attr(&BELIEVED, &control_attributes());
         }
-        pause(self.faults.stat_delay());
-        match self.inodes().stat(inode.0) {
-            Ok(attributes) => reply.attr(&BELIEVED, &attributes),
-            Err(error) => reply.error(error.into()),
-        }
+        self.answer(Verb::Getattr, move |mirror| {
+            pause(mirror.faults.stat_delay());
+            match mirror.inodes().stat(inode.0) {
+                Ok(attributes) => reply.attr(&BELIEVED, &attributes),
+                Err(error) => reply.error(error.into()),
+            }
+        });
     }
 
     fn setattr(
@@ -178,16 +193,16 @@ impl Filesystem for Mirror {
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.error(Errno::EROFS);
         }
-        match self.inodes().open(inode.0) {
+        self.answer(Verb::Open, move |mirror| match mirror.inodes().open(inode.0) {
             Ok(handle) => {
-                let flags = match self.faults.is_direct() {
+                let flags = match mirror.faults.is_direct() {
                     true => FopenFlags::FOPEN_DIRECT_IO,
                     false => FopenFlags::FOPEN_KEEP_CACHE,
                 };
                 reply.opened(FileHandle(handle), flags);
             }
             Err(error) => reply.error(error.into()),
-        }
+        });
     }
 
     fn read(
@@ -206,10 +221,12 @@ impl Filesystem for Mirror {
             let rest = told.as_bytes().get(offset as usize..).unwrap_or(&[]);
             return reply.data(rest.get(..size as usize).unwrap_or(rest));
         }
-        match self.read_file(inode.0, handle.0, offset, size) {
-            Ok(bytes) => reply.data(&bytes),
-            Err(errno) => reply.error(errno),
-        }
+        self.answer(Verb::Read, move |mirror| {
+            match mirror.read_file(inode.0, handle.0, offset, size) {
+                Ok(bytes) => reply.data(&bytes),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn write(
@@ -251,10 +268,13 @@ impl Filesystem for Mirror {
             // The kernel never asks again.
             return reply.error(Errno::ENOSYS);
         }
-        if inode.0 != CONTROL_INODE {
-            pause(self.faults.flush_delay());
+        if inode.0 == CONTROL_INODE {
+            return reply.ok();
         }
-        reply.ok();
+        self.answer(Verb::Flush, move |mirror| {
+            pause(mirror.faults.flush_delay());
+            reply.ok();
+        });
     }
 
     fn release(
