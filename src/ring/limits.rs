@@ -76,6 +76,12 @@ pub const DISCARD_STEP_BYTES: u32 = 256 << 10;
 /// Batches kept for reuse by [`Kernel::batch`](crate::Kernel::batch).
 pub const BATCHES_KEPT: usize = 256;
 
+/// Opens of files of a device until its tags are read again: they change when its scheduler is set.
+pub const TAGS_OPENS: u32 = 256;
+
+/// Devices whose tags are kept. Those of a machine with more are read more often.
+pub const TAGS_KEPT: usize = 128;
+
 /// Threads the system may use behind the ring for work that cannot be done otherwise
 /// (bounded, unbounded): reads of filesystems of this machine that cannot wait without a thread.
 pub const IO_WORKERS: [u32; 2] = [8, 2];

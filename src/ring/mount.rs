@@ -1,27 +1,42 @@
 //! What stands below an open file: asked once, on the thread that opened it, since even that may wait.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use crate::limits::{TAGS_KEPT, TAGS_OPENS};
 use crate::{FileStat, Mount, sys};
 
 /// statfs(2) of overlayfs, whose files have their pages elsewhere: cachestat says 0.
 pub(crate) const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
-/// The same of filesystems that another machine or program answers for: NFS, SMB (three versions),
-/// Ceph, 9P, AFS (two clients), Coda, OCFS2, Lustre, FUSE (and virtiofs).
-const DISTANT_MAGICS: [i64; 12] = [
-    0x6969,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x517b,
-    0x00c3_6400,
-    0x0102_1997,
-    0x5346_414f,
-    0x6b41_4653,
-    0x7375_7245,
-    0x7461_636f,
-    0x0bd0_0bd0,
-    0x6573_5546,
+/// The same of filesystems that another machine or program answers for, or that several machines
+/// share: those of linux/magic.h, and of filesystems outside of the kernel as coreutils' stat(1) and
+/// their own sources have them. aufs is here since what it unites may be any of these.
+const DISTANT_MAGICS: [(i64, &str); 23] = [
+    (0x6969, "NFS"),
+    (0xff53_4d42, "SMB"),
+    (0xfe53_4d42, "SMB 2 and later"),
+    (0x517b, "SMB, before CIFS"),
+    (0x00c3_6400, "Ceph"),
+    (0x0102_1997, "9P"),
+    (0x5346_414f, "AFS"),
+    (0x6b41_4653, "AFS, the other client"),
+    (0x7375_7245, "Coda"),
+    (0x7461_636f, "OCFS2"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x6573_5546, "FUSE, and virtiofs"),
+    (0x1983_0326, "BeeGFS"),
+    (0x4750_4653, "GPFS"),
+    (0x0116_1970, "GFS2"),
+    (0x786f_4256, "folders of VirtualBox"),
+    (0xbacb_acbc, "folders of VMware"),
+    (0x7c7c_6673, "folders of Parallels"),
+    (0xaad7_aaea, "PanFS"),
+    (0x6163_6673, "ACFS"),
+    (0x0131_11a8, "IBRIX"),
+    (0xbeef_dead, "StorNext"),
+    (0x6175_6673, "aufs"),
 ];
 /// ext4 and XFS count a file's extents without reading them one by one. btrfs looks each of them up.
 const COUNTED_MAGICS: [i64; 2] = [0xef53, 0x5846_5342];
@@ -32,7 +47,7 @@ const STACKED_MAX: u32 = 8;
 
 /// Whether files of this filesystem are answered for by somebody else.
 pub(crate) fn is_distant(magic: i64) -> bool {
-    magic == OVERLAYFS_MAGIC || DISTANT_MAGICS.contains(&magic)
+    magic == OVERLAYFS_MAGIC || DISTANT_MAGICS.iter().any(|(distant, _)| *distant == magic)
 }
 
 /// What stands below a file that was just opened.
@@ -51,7 +66,32 @@ fn tags_of(device: u64) -> u32 {
     if major == 0 {
         return 0;
     }
-    tags_at(&PathBuf::from(format!("/sys/dev/block/{major}:{minor}")), STACKED_MAX)
+    let read = || tags_at(&PathBuf::from(format!("/sys/dev/block/{major}:{minor}")), STACKED_MAX);
+    kept_or(&TAGS, device, read)
+}
+
+/// What was read of a device, and how many opens it is still good for.
+type Kept = BTreeMap<u64, (u32, u32)>;
+
+/// The tags of devices that files were opened on.
+static TAGS: Mutex<Kept> = Mutex::new(Kept::new());
+
+/// What is kept of a device, or is read now: a handful of calls that give the same each time, nearly.
+fn kept_or(kept: &Mutex<Kept>, device: u64, read: impl FnOnce() -> u32) -> u32 {
+    let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((tags, left)) = lock().get_mut(&device)
+        && *left > 0
+    {
+        *left -= 1;
+        return *tags;
+    }
+    let tags = read();
+    let mut kept = lock();
+    if kept.len() >= TAGS_KEPT && !kept.contains_key(&device) {
+        kept.clear();
+    }
+    kept.insert(device, (tags, TAGS_OPENS - 1));
+    tags
 }
 
 /// Of a stacked device the least of those below it, whose tags are the ones that run out; of a
@@ -136,6 +176,28 @@ mod tests {
     }
 
     #[test]
+    fn tags_of_a_device_are_read_once_in_so_many_opens() {
+        let (kept, mut reads) = (Mutex::new(Kept::new()), 0);
+        let mut open = |device, tags| {
+            let read = || {
+                reads += 1;
+                tags
+            };
+            (kept_or(&kept, device, read), reads)
+        };
+        assert_eq!(open(1, 64), (64, 1));
+        assert_eq!(open(2, 32), (32, 2), "another device");
+        for _ in 1..TAGS_OPENS {
+            assert_eq!(open(1, 128), (64, 2));
+        }
+        assert_eq!(open(1, 128), (128, 3), "its scheduler was set, or it is another by now");
+        for device in 0..10 * TAGS_KEPT as u64 {
+            open(device, 1);
+        }
+        assert!(kept.lock().unwrap().len() <= TAGS_KEPT);
+    }
+
+    #[test]
     fn extents_of_a_file_are_counted_where_that_is_cheap() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), vec![1; 1 << 20]).unwrap();
@@ -151,7 +213,7 @@ mod tests {
 
     #[test]
     fn who_answers_for_a_file_is_known_by_its_filesystem() {
-        assert!([0x6573_5546, 0x6969, OVERLAYFS_MAGIC].into_iter().all(is_distant));
+        assert!([0x6573_5546, 0x6969, 0x1983_0326, OVERLAYFS_MAGIC].into_iter().all(is_distant));
         assert!(![0xef53, 0x5846_5342, 0x0102_1994, 0x9123_683e].into_iter().any(is_distant));
     }
 }
