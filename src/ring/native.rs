@@ -118,21 +118,6 @@ impl<E: Engine> NativeKernel<E> {
         &self.plan
     }
 
-    /// Ops in flight.
-    pub fn ops_in_flight(&self) -> usize {
-        self.ops.len()
-    }
-
-    /// Sockets it owns.
-    pub fn sockets(&self) -> usize {
-        self.sockets.len()
-    }
-
-    /// Files it owns.
-    pub fn files(&self) -> usize {
-        self.files.len()
-    }
-
     /// An id for an op that is finished within `push`.
     fn passing_id(&mut self) -> OpId {
         self.done_at_once = self.done_at_once.wrapping_add(1);
@@ -231,6 +216,22 @@ impl<E: Engine> NativeKernel<E> {
             fed -= 1;
             self.start_again(op);
         }
+    }
+}
+
+/// By these tests see that nothing is lost or left.
+#[cfg(test)]
+impl<E: Engine> NativeKernel<E> {
+    fn ops_in_flight(&self) -> usize {
+        self.ops.len()
+    }
+
+    fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    fn files(&self) -> usize {
+        self.files.len()
     }
 }
 
