@@ -154,15 +154,18 @@ fn the_code_map_names_every_file() {
 }
 
 #[test]
-fn the_service_unit_allows_what_the_program_allows_itself() {
-    let service = named("scripts/ringseed.service");
-    let calls = sandbox::ALLOWED.iter().chain(sandbox::ONLY_AT_START);
-    let calls = calls.map(|(constant, _)| constant.trim_start_matches("SYS_"));
-    // Other architectures lack calls that x86_64 has of old; the unit is for all of them.
-    let more = if cfg!(target_arch = "x86_64") { unit::More::Wrong } else { unit::More::Right };
-    assert_clean(&unit::differs(&service, "SystemCallFilter", calls, more));
-    let families = sandbox::FAMILIES.iter().map(|(name, _)| *name);
-    assert_clean(&unit::differs(&service, "RestrictAddressFamilies", families, unit::More::Wrong));
+fn the_service_units_allow_what_the_program_allows_itself() {
+    for unit in ["scripts/ringseed.service", "scripts/ringseed-tracker.service"] {
+        let service = named(unit);
+        let calls = sandbox::ALLOWED.iter().chain(sandbox::ONLY_AT_START);
+        let calls = calls.map(|(constant, _)| constant.trim_start_matches("SYS_"));
+        // Other architectures lack calls that x86_64 has of old; the unit is for all of them.
+        let more = if cfg!(target_arch = "x86_64") { unit::More::Wrong } else { unit::More::Right };
+        assert_clean(&unit::differs(&service, "SystemCallFilter", calls, more));
+        let families = sandbox::FAMILIES.iter().map(|(name, _)| *name);
+        let wrong = unit::More::Wrong;
+        assert_clean(&unit::differs(&service, "RestrictAddressFamilies", families, wrong));
+    }
 }
 
 #[test]

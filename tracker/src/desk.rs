@@ -78,6 +78,9 @@ pub enum RulesError {
         /// As given.
         interval: Duration,
     },
+    /// Nothing could be kept, or nobody served.
+    #[error("{0} is 0: at least 1 is needed")]
+    Nothing(&'static str),
 }
 
 impl Rules {
@@ -105,8 +108,21 @@ impl Rules {
         u32::try_from(self.min_interval.as_secs()).unwrap_or(u32::MAX)
     }
 
-    pub(crate) fn check(&self) -> Result<(), RulesError> {
-        let Rules { interval, min_interval, .. } = *self;
+    /// Whether a server takes them.
+    ///
+    /// # Errors
+    /// The first rule that contradicts another or a limit.
+    pub fn check(&self) -> Result<(), RulesError> {
+        let Rules { interval, min_interval, bounds, connections_max, .. } = *self;
+        let numbers = [
+            ("torrents-max", bounds.torrents_max),
+            ("torrent-peers-max", bounds.torrent_peers_max),
+            ("peers-max", bounds.peers_max),
+            ("connections-max", connections_max),
+        ];
+        if let Some((name, _)) = numbers.into_iter().find(|(_, number)| *number == 0) {
+            return Err(RulesError::Nothing(name));
+        }
         if !(limits::INTERVAL_MIN..=limits::INTERVAL_MAX).contains(&interval) {
             return Err(RulesError::Interval { interval });
         }

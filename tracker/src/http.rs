@@ -179,7 +179,8 @@ impl Http {
         }
     }
 
-    /// Closes all listeners and connections; answers on their way are lost.
+    /// Closes all listeners, and each connection as soon as the answers under way on it have gone.
+    /// Requests that were held back are not answered any more.
     pub(crate) fn close<K: Kernel>(&mut self, hall: &mut Hall<'_, K>) {
         for (place, listener) in self.listeners.iter_mut().enumerate() {
             if listener.close() {
@@ -188,8 +189,10 @@ impl Http {
             }
         }
         for (place, connection) in self.connections.iter_mut().enumerate() {
-            if let Some(connection) = connection {
-                hall.close(connection, place as u32, Manner::Orderly);
+            match connection {
+                Some(connection) if connection.is_awaited() => connection.answer_no_more(),
+                Some(connection) => hall.close(connection, place as u32, Manner::Orderly),
+                None => {}
             }
         }
     }

@@ -143,5 +143,8 @@ pub const RECEIVE_BUFFERS: u16 = 1024;
 /// Bytes of a receive buffer: an announce of either protocol, with room for a pipelined few.
 pub const RECEIVE_BUFFER_BYTES: u32 = 2048;
 
-/// Time for all sockets to close when the tracker is stopped; the end of the thread closes the rest.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for answers under way to go and all sockets to close when the tracker is stopped; the end of
+/// the thread closes the rest. A client that takes its answer and lingers has time enough.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
+
+const _: () = assert!(CLOSE_TIMEOUT.as_secs() > LINGER.as_secs() + SWEEP.as_secs());

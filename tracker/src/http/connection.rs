@@ -181,6 +181,18 @@ impl Connection {
         }
     }
 
+    /// An answer is under way, or its client has time to read it.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.unsent() > 0 || matches!(self.stage, Stage::Lingering(_))
+    }
+
+    /// The answers that are under way are the last.
+    pub(super) fn answer_no_more(&mut self) {
+        if self.stage == Stage::Open {
+            self.stage = Stage::LastAnswer;
+        }
+    }
+
     /// All that was being sent has gone.
     pub(super) fn sent(&mut self, now: Instant) {
         self.sending = Sending::Nothing;

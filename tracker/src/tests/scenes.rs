@@ -228,3 +228,27 @@ fn figures_are_shown_to_their_audience_only() {
         stage.end();
     }
 }
+
+#[test]
+fn answers_under_way_are_sent_when_the_tracker_is_stopped() {
+    let mut stage = Stage::new(Options { send_bytes: (4096, 4096), ..Options::calm(1) });
+    let (slow, idle) = (stage.connect(1), stage.connect(2));
+    slow.set_window(0);
+    slow.write(announce(1, 1).repeat(60).as_bytes());
+    stage.run_ms(10);
+    let now = stage.now();
+    stage.tracker.close(&mut stage.kernel, now);
+    stage.run_ms(10);
+    assert_eq!([slow.state(), idle.state()], [RemoteState::Open, RemoteState::Ended]);
+    slow.set_window(1 << 20);
+    let mut got = String::new();
+    for _ in 0..100 {
+        stage.run_ms(10);
+        got += &read(&slow);
+    }
+    assert!(got == announced(1).repeat(60), "{} bytes came", got.len());
+    slow.close();
+    stage.run_ms(10);
+    assert!(stage.tracker.is_closed());
+    stage.end();
+}

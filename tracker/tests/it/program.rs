@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use crate::http::{Client, announce};
+
 /// A tracker that runs until it is dropped.
 pub(crate) struct Program {
     child: Child,
@@ -104,8 +106,47 @@ fn arguments_that_make_no_sense_are_refused() {
         ["--http", "127.0.0.1:0", "--interval", "100000000"],
         ["--http", "127.0.0.1:0", "--min-interval", "3600"],
         ["--http", "127.0.0.1:0", "--udp", "nowhere"],
+        ["--http", "127.0.0.1:0", "--peers-max", "0"],
+        ["--http", "127.0.0.1:0", "--config", "/nowhere/tracker.toml"],
+        ["--interval", "0", "--print-config", "--pages=none"],
     ] {
         let (code, said) = run(&arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn settings_are_read_from_a_file_that_it_printed_itself() {
+    let printed = command(&["--print-config", "--http", "127.0.0.1:0", "--interval", "77"])
+        .env_remove("PORT")
+        .output()
+        .unwrap();
+    assert!(printed.status.success());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tracker.toml");
+    std::fs::write(&file, &printed.stdout).unwrap();
+    let program = Program::start(&["--config", file.to_str().unwrap()]);
+    assert_eq!((program.http.len(), program.udp.len()), (1, 0));
+    let answer = Client::connect(program.http[0]).get(&announce('t', 'p', 7000, "&left=5"));
+    let answer = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(answer.contains("8:intervali77e12:min intervali77e"), "{answer}");
+    std::fs::write(&file, "interval = 900\nintervall = 3\n").unwrap();
+    let (code, said) = run(&["--config", file.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains(file.to_str().unwrap()) && said.contains("intervall"), "{said}");
+}
+
+#[test]
+fn the_port_of_the_environment_is_obeyed() {
+    let printed = command(&["--print-config"]).env("PORT", "18080").output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    for name in ["http", "udp"] {
+        assert!(printed.contains(&format!("\n{name} = [\"0.0.0.0:18080\"")), "{printed}");
+    }
+    for port in ["0", "65536", "http", ""] {
+        let refused = command(&["--print-config"]).env("PORT", port).output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("{port:?}")), "{said}");
     }
 }

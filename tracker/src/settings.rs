@@ -1,0 +1,393 @@
+//! What can be set, by flags and by a TOML file with the same names: the flags count first, then
+//! the file, then `PORT` of the environment, then the defaults of the library.
+
+use std::fmt::Write;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, CommandFactory, Parser, ValueEnum};
+use ringseed_ring::KernelChoice;
+use ringseed_tracker::{Audience, Options, Rules};
+use serde::{Deserialize, Serialize};
+
+/// A BitTorrent tracker: announce and scrape over HTTP (BEP 3, 7, 23, 48) and UDP (BEP 15).
+///
+/// Open to every torrent; keeps all in memory. The first line it prints names the announce URLs,
+/// with the ports that the system picked where 0 was asked for.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    /// TOML file with settings, by the names of the flags: interval = 900. Flags count before it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Prints all settings as such a file, those not given with their defaults, and exits.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const AFTER_HELP: &str = "\
+Environment:
+  PORT  port of the addresses that are listened on when neither --http nor --udp is given,
+        instead of 6969: hosting platforms set it
+
+Exit codes:
+  0  stopped by SIGTERM or SIGINT, or printed what was asked for
+  1  failed while it was running
+  2  did not start: a setting, an address or the kernel; stderr says which, and what to do";
+
+/// The settings that were given. Their help texts are the comments of a printed file as well.
+#[derive(Args, Serialize, Deserialize, Clone, PartialEq, Eq, Debug, Default)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Settings {
+    /// Address for HTTP; repeatable. With neither --http nor --udp: port 6969 of all addresses, of
+    /// IPv6 where the system has it, for both.
+    #[arg(long, value_name = "ADDR:PORT")]
+    http: Option<Vec<SocketAddr>>,
+
+    /// Address for UDP; repeatable.
+    #[arg(long, value_name = "ADDR:PORT")]
+    udp: Option<Vec<SocketAddr>>,
+
+    /// Seconds after which clients are asked to announce again; default: 1800.
+    #[arg(long, value_name = "SECONDS")]
+    interval: Option<u64>,
+
+    /// Seconds that clients are asked to wait in any case; default: 300, or the interval if that is
+    /// shorter.
+    #[arg(long, value_name = "SECONDS")]
+    min_interval: Option<u64>,
+
+    /// Torrents of each address family; default: 1048576. The one that was silent for the longest
+    /// makes room for another.
+    #[arg(long, value_name = "NUMBER")]
+    torrents_max: Option<usize>,
+
+    /// Peers of one torrent and family; default: 262144.
+    #[arg(long, value_name = "NUMBER")]
+    torrent_peers_max: Option<usize>,
+
+    /// Peers of all torrents of a family; default: 4194304, some 160 MB for IPv4.
+    #[arg(long, value_name = "NUMBER")]
+    peers_max: Option<usize>,
+
+    /// HTTP connections at a time; default: 8192. From half of them on, none is kept for another
+    /// request.
+    #[arg(long, value_name = "NUMBER")]
+    connections_max: Option<usize>,
+
+    /// The lowest TCP port that a peer may announce; default: 1024. Lower ones belong to services.
+    #[arg(long, value_name = "PORT")]
+    port_min: Option<u16>,
+
+    /// Who is shown figures at /, /metrics and /stats; default: all.
+    #[arg(long, value_name = "WHO")]
+    pages: Option<Pages>,
+
+    /// By what sockets are used: io_uring where it can be had and epoll elsewhere (auto, the
+    /// default), or one of them.
+    #[arg(long, value_name = "KERNEL")]
+    kernel: Option<Kernel>,
+}
+
+/// [`Audience`], with names.
+#[derive(ValueEnum, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case")]
+enum Pages {
+    /// Whoever asks.
+    All,
+    /// Who asks from this host.
+    Local,
+    /// Nobody.
+    None,
+}
+
+/// [`KernelChoice`], with names.
+#[derive(ValueEnum, Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case")]
+enum Kernel {
+    Auto,
+    IoUring,
+    Epoll,
+}
+
+/// The port that trackers are expected at.
+const DEFAULT_PORT: u16 = 6969;
+
+impl Arguments {
+    /// What is to be run: flags, file, `port` (the value of `PORT`) and defaults together.
+    pub(crate) fn options(self, port: Option<&str>) -> anyhow::Result<Options> {
+        let file = match &self.config {
+            Some(file) => read(file)?,
+            None => Settings::default(),
+        };
+        let settings = self.settings.or(file);
+        let port = match port {
+            None => DEFAULT_PORT,
+            Some(port) => port.parse().ok().filter(|port| *port != 0).with_context(|| {
+                format!("PORT in the environment is {port:?}: a port is 1 to 65535; unset it")
+            })?,
+        };
+        Ok(settings.options(port, UdpSocket::bind("[::1]:0").is_ok()))
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Settings> {
+    let text = std::fs::read_to_string(file).with_context(|| {
+        format!("cannot read the settings {}; --print-config writes such a file", file.display())
+    })?;
+    toml::from_str(&text).with_context(|| format!("settings {}", file.display()))
+}
+
+impl Settings {
+    /// These, and those of `other` where nothing was given.
+    fn or(self, other: Settings) -> Settings {
+        Settings {
+            http: self.http.or(other.http),
+            udp: self.udp.or(other.udp),
+            interval: self.interval.or(other.interval),
+            min_interval: self.min_interval.or(other.min_interval),
+            torrents_max: self.torrents_max.or(other.torrents_max),
+            torrent_peers_max: self.torrent_peers_max.or(other.torrent_peers_max),
+            peers_max: self.peers_max.or(other.peers_max),
+            connections_max: self.connections_max.or(other.connections_max),
+            port_min: self.port_min.or(other.port_min),
+            pages: self.pages.or(other.pages),
+            kernel: self.kernel.or(other.kernel),
+        }
+    }
+
+    fn options(self, port: u16, has_ipv6: bool) -> Options {
+        let (http, udp) = match (self.http, self.udp) {
+            (None, None) => (everywhere(port, has_ipv6), everywhere(port, has_ipv6)),
+            (http, udp) => (http.unwrap_or_default(), udp.unwrap_or_default()),
+        };
+        let defaults = Rules::default();
+        let interval = self.interval.map_or(defaults.interval, Duration::from_secs);
+        let min_interval = self.min_interval.map(Duration::from_secs);
+        let mut rules =
+            Rules::every(interval, min_interval.unwrap_or(defaults.min_interval.min(interval)));
+        let bounds = &mut rules.bounds;
+        bounds.torrents_max = self.torrents_max.unwrap_or(bounds.torrents_max);
+        bounds.torrent_peers_max = self.torrent_peers_max.unwrap_or(bounds.torrent_peers_max);
+        bounds.peers_max = self.peers_max.unwrap_or(bounds.peers_max);
+        rules.connections_max = self.connections_max.unwrap_or(rules.connections_max);
+        rules.port_min = self.port_min.unwrap_or(rules.port_min);
+        rules.pages = self.pages.map_or(rules.pages, Audience::from);
+        let kernel = self.kernel.map_or(KernelChoice::default(), KernelChoice::from);
+        Options { http, udp, rules, kernel }
+    }
+
+    /// All of them, as they are in `options`.
+    fn of(options: &Options) -> Settings {
+        let Options { http, udp, rules, kernel } = options;
+        Settings {
+            http: Some(http.clone()),
+            udp: Some(udp.clone()),
+            interval: Some(rules.interval.as_secs()),
+            min_interval: Some(rules.min_interval.as_secs()),
+            torrents_max: Some(rules.bounds.torrents_max),
+            torrent_peers_max: Some(rules.bounds.torrent_peers_max),
+            peers_max: Some(rules.bounds.peers_max),
+            connections_max: Some(rules.connections_max),
+            port_min: Some(rules.port_min),
+            pages: Some(rules.pages.into()),
+            kernel: Some((*kernel).into()),
+        }
+    }
+}
+
+fn everywhere(port: u16, has_ipv6: bool) -> Vec<SocketAddr> {
+    let any = [SocketAddr::from(([0; 4], port)), SocketAddr::from(([0u8; 16], port))];
+    any.into_iter().filter(|address| address.is_ipv4() || has_ipv6).collect()
+}
+
+/// A file that sets what `options` say, each setting below its help text.
+pub(crate) fn print(options: &Options) -> anyhow::Result<String> {
+    let written = toml::to_string(&Settings::of(options)).context("cannot write the settings")?;
+    let command = Arguments::command();
+    let mut printed = String::new();
+    for line in written.lines() {
+        let name = line.split_once(" = ").map_or(line, |(name, _)| name);
+        let argument = command.get_arguments().find(|one| one.get_long() == Some(name));
+        let help = argument.and_then(|argument| argument.get_help()).map(ToString::to_string);
+        // Appending to memory does not fail.
+        let _ = writeln!(printed, "# {}\n{line}\n", help.unwrap_or_default());
+    }
+    Ok(printed)
+}
+
+impl From<Pages> for Audience {
+    fn from(pages: Pages) -> Audience {
+        match pages {
+            Pages::All => Audience::All,
+            Pages::Local => Audience::Local,
+            Pages::None => Audience::None,
+        }
+    }
+}
+
+impl From<Audience> for Pages {
+    fn from(audience: Audience) -> Pages {
+        match audience {
+            Audience::All => Pages::All,
+            Audience::Local => Pages::Local,
+            Audience::None => Pages::None,
+        }
+    }
+}
+
+impl From<Kernel> for KernelChoice {
+    fn from(kernel: Kernel) -> KernelChoice {
+        match kernel {
+            Kernel::Auto => KernelChoice::Auto,
+            Kernel::IoUring => KernelChoice::IoUring,
+            Kernel::Epoll => KernelChoice::Epoll,
+        }
+    }
+}
+
+impl From<KernelChoice> for Kernel {
+    fn from(kernel: KernelChoice) -> Kernel {
+        match kernel {
+            KernelChoice::Auto => Kernel::Auto,
+            KernelChoice::IoUring => Kernel::IoUring,
+            KernelChoice::Epoll => Kernel::Epoll,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(flags: &[&str]) -> Settings {
+        let flags = std::iter::once("ringseed-tracker").chain(flags.iter().copied());
+        Arguments::try_parse_from(flags).unwrap().settings
+    }
+
+    #[test]
+    fn every_setting_has_a_flag_of_its_name_and_can_be_read_back_with_its_default() {
+        let options = Settings::default().options(DEFAULT_PORT, true);
+        let printed = print(&options).unwrap();
+        assert_eq!(toml::from_str::<Settings>(&printed).unwrap(), Settings::of(&options));
+        let command = Arguments::command();
+        let names = command.get_arguments().filter_map(clap::Arg::get_long);
+        let settings: Vec<_> = names
+            .filter(|name| !["config", "print-config", "help", "version"].contains(name))
+            .collect();
+        for name in &settings {
+            assert!(printed.contains(&format!("\n{name} = ")), "{name}: {printed}");
+        }
+        let set = printed.lines().filter(|line| line.contains(" = ") && !line.starts_with('#'));
+        assert_eq!(set.count(), settings.len(), "{printed}");
+        assert!(!printed.contains("# \n"), "a setting without a flag has no text: {printed}");
+    }
+
+    #[test]
+    fn the_manual_names_every_flag() {
+        let manual = include_str!("../../docs/cli.md");
+        let manual = manual.split("\n## ").find(|part| part.starts_with("ringseed-tracker\n"));
+        let flags = manual.unwrap().split('`').filter(|quoted| quoted.starts_with("--"));
+        let named: Vec<_> = flags.filter_map(|flag| flag.split([' ', '=']).next()).collect();
+        let command = Arguments::command();
+        let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+        let flags: Vec<_> = flags.map(|flag| format!("--{flag}")).collect();
+        for flag in &flags {
+            let common = ["--help", "--version"].contains(&flag.as_str());
+            assert!(common || named.contains(&flag.as_str()), "{flag} is missing");
+        }
+        assert!(named.iter().all(|flag| flags.iter().any(|one| one == flag)), "{named:?}");
+    }
+
+    #[test]
+    fn help_texts_name_the_defaults() {
+        let printed = print(&Settings::default().options(DEFAULT_PORT, true)).unwrap();
+        let of = |name: &str| {
+            let (before, after) = printed.split_once(&format!("\n{name} = ")).unwrap();
+            let help = before.lines().last().unwrap().replace(['\n', '"'], " ");
+            (help, after.lines().next().unwrap().trim_matches('"').to_owned())
+        };
+        for name in [
+            "interval",
+            "min-interval",
+            "torrents-max",
+            "torrent-peers-max",
+            "peers-max",
+            "connections-max",
+            "port-min",
+            "pages",
+            "kernel",
+        ] {
+            let (help, default) = of(name);
+            assert!(help.contains(&default), "{name}: {default} is not in {help:?}");
+        }
+    }
+
+    #[test]
+    fn flags_count_before_the_file_and_the_file_before_the_defaults() {
+        let file = "interval = 900\nmin-interval = 60\nport-min = 1\npages = \"local\"";
+        let file: Settings = toml::from_str(file).unwrap();
+        let options = flags(&["--interval", "600", "--kernel", "epoll"]).or(file).options(1, true);
+        let rules = options.rules;
+        assert_eq!((rules.interval.as_secs(), rules.min_interval.as_secs()), (600, 60));
+        assert_eq!((rules.port_min, rules.pages), (1, Audience::Local));
+        assert_eq!(rules.connections_max, Rules::default().connections_max);
+        assert_eq!(options.kernel, KernelChoice::Epoll);
+        assert_eq!(
+            rules.bounds.silent_max,
+            Rules::every(rules.interval, rules.interval).bounds.silent_max
+        );
+    }
+
+    #[test]
+    fn each_setting_of_a_file_gives_way_to_its_flag() {
+        let one = Settings::default().options(1, true);
+        let file = Settings {
+            http: Some(vec![]),
+            udp: Some(vec![]),
+            interval: Some(2),
+            min_interval: Some(2),
+            torrents_max: Some(2),
+            torrent_peers_max: Some(2),
+            peers_max: Some(2),
+            connections_max: Some(2),
+            port_min: Some(2),
+            pages: Some(Pages::None),
+            kernel: Some(Kernel::IoUring),
+        };
+        assert_eq!(Settings::of(&one).or(file.clone()), Settings::of(&one));
+        assert_eq!(Settings::default().or(file.clone()), file);
+        assert_eq!(Settings::of(&file.clone().options(1, true)), file);
+    }
+
+    #[test]
+    fn the_port_of_the_environment_is_that_of_the_default_addresses() {
+        let options = flags(&[]).options(8080, true);
+        assert_eq!(options.http, options.udp);
+        let [v4, v6] = options.http[..] else { panic!("{options:?}") };
+        assert_eq!((v4.to_string(), v6.to_string()), ("0.0.0.0:8080".into(), "[::]:8080".into()));
+        assert_eq!(flags(&[]).options(8080, false).http, [v4]);
+        let named = flags(&["--udp", "127.0.0.1:1"]).options(8080, true);
+        assert_eq!((named.http.len(), named.udp.len()), (0, 1), "what is named is all there is");
+    }
+
+    #[test]
+    fn a_short_interval_shortens_the_time_that_clients_wait_in_any_case() {
+        let rules = flags(&["--interval", "60"]).options(1, true).rules;
+        assert_eq!(rules.min_interval, rules.interval);
+    }
+
+    #[test]
+    fn what_no_setting_is_called_is_refused() {
+        for file in ["intervall = 3", "interval = -1", "interval = \"3\"", "pages = \"some\"", "="]
+        {
+            assert!(toml::from_str::<Settings>(file).is_err(), "{file}");
+        }
+    }
+}
