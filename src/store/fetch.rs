@@ -11,7 +11,7 @@
 //! fetches. Each device has a queue and a budget of its own ([`Devices`]).
 //!
 //! **Invariant:** every accepted `want` is answered by exactly as many [`Finished`] that name the
-//! waiter as `want` returned.
+//! waiter as `want` returned, while its connection is there.
 
 mod missing;
 mod one;
@@ -35,6 +35,7 @@ pub use onward::{Onward, Rest};
 use super::devices::{Device, Devices, bios_of};
 use super::files::{FileId, Source};
 use super::flights::Flights;
+use super::waiters::{Waiter, WaiterList};
 use one::{Fetch, Stage};
 use recent::Recent;
 
@@ -63,11 +64,9 @@ pub mod limits {
     /// Pages of recent fetches (where residency is unknown) that are remembered before they are
     /// swept: 2 GiB sent in a second, for some 20 MB of memory.
     pub const RECENT_MAX: usize = 1 << 19;
+    /// Fetches of one worker, before it is looked which of them somebody still waits for.
+    pub const FETCHES_UNSWEPT: usize = 1024;
 }
-
-/// Who waits: the worker's own number for a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Waiter(pub u64);
 
 /// A fetch under way. Stale ids are recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -81,7 +80,7 @@ pub struct FetchId {
 pub struct Finished {
     pub run: Run,
     pub verdict: Verdict,
-    pub waiters: SmallVec<[Waiter; 4]>,
+    pub waiters: WaiterList,
     pub device: Device,
     /// From the moment it was wanted to the verdict, its time in the queue included.
     pub took: Duration,
@@ -120,6 +119,8 @@ pub struct Fetches {
     lanes: Vec<Lane>,
     /// In flight, and nobody waited for it when it was begun.
     ahead_bytes: u64,
+    /// As many as there were when it was last looked who still waits.
+    swept: usize,
     ask_again: AskAgain,
     flights: Arc<Flights>,
 }
@@ -144,6 +145,7 @@ impl Fetches {
             recent: Recent::default(),
             lanes: Vec::new(),
             ahead_bytes: 0,
+            swept: 0,
             ask_again,
             flights,
         }
@@ -164,12 +166,13 @@ impl Fetches {
     }
 
     /// `waiter` needs `run`, which is of `source`. Windows that are already on their way are joined, the others are
-    /// fetched in as few runs as they allow. Returns how many [`Finished`] will name the waiter.
+    /// fetched in as few runs as they allow. Returns how many [`Finished`] will name the waiter. `is_there`:
+    /// whether a waiter's connection is; no [`Finished`] need name one that has gone.
     pub fn want(
         &mut self,
         run: Run,
         source: Source,
-        waiter: Waiter,
+        (waiter, is_there): (Waiter, &impl Fn(Waiter) -> bool),
         now: Instant,
         steps: &mut Vec<Step>,
     ) -> u32 {
@@ -186,7 +189,7 @@ impl Fetches {
                     }
                     if joined != Some(fetch) {
                         joined = Some(fetch);
-                        waits += u32::from(self.join(fetch, waiter));
+                        waits += u32::from(self.join(fetch, waiter, is_there));
                     }
                 }
             }
@@ -228,13 +231,50 @@ impl Fetches {
     }
 
     /// Adds a waiter to a fetch; false when it waits there already.
-    fn join(&mut self, id: FetchId, waiter: Waiter) -> bool {
-        let Some(fetch) = self.slots[id.index as usize].fetch.as_mut() else { return false };
-        if fetch.waiters.contains(&waiter) {
-            return false;
+    fn join(&mut self, id: FetchId, waiter: Waiter, is_there: &impl Fn(Waiter) -> bool) -> bool {
+        let fetch = self.slots[id.index as usize].fetch.as_mut();
+        fetch.is_some_and(|fetch| fetch.waiters.add(waiter, is_there))
+    }
+
+    /// When there are twice as many fetches as the last time: those of them that have not begun, and for
+    /// which nobody waits any longer, end here and are told as what they were to read. Peers that come
+    /// and go while a device hangs would make its queue grow for ever.
+    pub fn drop_deserted(&mut self, is_there: impl Fn(Waiter) -> bool, deserted: &mut Vec<Run>) {
+        if self.len() < (2 * self.swept).max(limits::FETCHES_UNSWEPT) {
+            return;
         }
-        fetch.waiters.push(waiter);
-        true
+        for place in 0..self.lanes.len() {
+            let mut queued = std::mem::take(&mut self.lanes[place].queued);
+            queued.retain(|id| {
+                let fetch = self.slots[id.index as usize].fetch.as_mut();
+                let is_wanted = fetch.is_some_and(|fetch| {
+                    fetch.waiters.sweep(&is_there);
+                    !fetch.waiters.is_empty()
+                });
+                if !is_wanted {
+                    deserted.extend(self.take_out(*id).map(|fetch| fetch.run));
+                }
+                is_wanted
+            });
+            self.lanes[place].queued = queued;
+        }
+        self.swept = self.len();
+    }
+
+    /// A fetch that has ended, or will not begin.
+    fn take_out(&mut self, id: FetchId) -> Option<Fetch> {
+        let slot = &mut self.slots[id.index as usize];
+        let fetch = slot.fetch.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.index);
+        if fetch.is_ahead {
+            self.ahead_bytes -= u64::from(fetch.run.length);
+        }
+        for window in windows_of(fetch.run) {
+            self.windows.remove(&(fetch.source.id, window));
+            self.flights.end(fetch.source.id, window);
+        }
+        Some(fetch)
     }
 
     /// A new fetch, at the end of its device's queue.
@@ -333,29 +373,20 @@ impl Fetches {
     }
 
     fn finish(&mut self, id: FetchId, verdict: Verdict, now: Instant) -> Option<Finished> {
-        let slot = &mut self.slots[id.index as usize];
-        let fetch = slot.fetch.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(id.index);
+        let fetch = self.take_out(id)?;
         let Source { id: file, device, .. } = fetch.source;
         let took = now.since(fetch.begun);
         self.lane(device).bios -= fetch.bios;
         self.devices().give_back(device, fetch.bios);
         self.devices().fetched(device, fetch.run.length, took);
-        if fetch.is_ahead {
-            self.ahead_bytes -= u64::from(fetch.run.length);
-        }
-        for window in windows_of(fetch.run) {
-            self.windows.remove(&(file, window));
-            self.flights.end(file, window);
-        }
         // Another worker may still have them on its way, which says nothing any longer.
         let is_shared = self.flights.is_any(file, windows_of(fetch.run));
         let is_unproved = fetch.is_unknown || self.ask_again == AskAgain::Never || is_shared;
         if verdict == Verdict::Resident && is_unproved {
             self.recent.note(fetch.run, file, now);
         }
-        Some(Finished { run: fetch.run, verdict, waiters: fetch.waiters, device, took })
+        let waiters = fetch.waiters.into_list();
+        Some(Finished { run: fetch.run, verdict, waiters, device, took })
     }
 
     /// Whether pages of `run`, which is of `file`, are on their way to this worker or another;

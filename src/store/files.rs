@@ -8,6 +8,7 @@ use ringseed_meta::{FileIndex, Instant, TorrentId};
 use ringseed_ring::{File, FileStat};
 
 use super::devices::Device;
+use super::waiters::{Waiter, WaiterList, Waiters};
 
 pub mod limits {
     //! Bounds of open files, per worker.
@@ -52,8 +53,8 @@ pub struct Source {
 /// Where a file stands.
 #[derive(Debug)]
 enum State {
-    /// Asked of the kernel; the connections (by number) that wait for it.
-    Opening(Vec<u64>),
+    /// Asked of the kernel; who waits for it.
+    Opening(Waiters),
     Open(OpenFile),
 }
 
@@ -64,8 +65,8 @@ struct OpenFile {
     stat: FileStat,
     last_used: Instant,
     last_looked: Instant,
-    /// Of a distant mount: the kernel was asked what it is like now; the connections that wait to know.
-    looking: Option<Vec<u64>>,
+    /// Of a distant mount: the kernel was asked what it is like now; who waits to know.
+    looking: Option<Waiters>,
     is_distant: bool,
     /// Batches that wait and fetches under way: a pinned file is not closed.
     pins: u32,
@@ -153,8 +154,15 @@ impl OpenFiles {
         self.states.is_empty()
     }
 
-    /// The handle of a file for use now, or that `waiter` waits for it.
-    pub fn use_file(&mut self, key: FileKey, waiter: u64, now: Instant) -> Found {
+    /// The handle of a file for use now, or that `waiter` waits for it. `is_there`: whether a
+    /// waiter's connection is.
+    pub fn use_file(
+        &mut self,
+        key: FileKey,
+        waiter: Waiter,
+        now: Instant,
+        is_there: impl Fn(Waiter) -> bool,
+    ) -> Found {
         match self.states.get_mut(&key) {
             Some(State::Open(open)) => {
                 open.last_used = now;
@@ -163,23 +171,18 @@ impl OpenFiles {
                 }
                 if open.is_distant {
                     let is_asked = open.looking.is_some();
-                    let waiters = open.looking.get_or_insert_default();
-                    if !waiters.contains(&waiter) {
-                        waiters.push(waiter);
-                    }
+                    open.looking.get_or_insert_default().add(waiter, is_there);
                     return if is_asked { Found::Waiting } else { Found::MustLook(open.file) };
                 }
                 open.last_looked = now;
                 Found::Unwatched(open.file, open.stat)
             }
             Some(State::Opening(waiters)) => {
-                if !waiters.contains(&waiter) {
-                    waiters.push(waiter);
-                }
+                waiters.add(waiter, is_there);
                 Found::Waiting
             }
             None => {
-                self.states.insert(key, State::Opening(vec![waiter]));
+                self.states.insert(key, State::Opening(Waiters::from_iter([waiter])));
                 Found::MustOpen
             }
         }
@@ -192,7 +195,7 @@ impl OpenFiles {
         file: File,
         (stat, source): (FileStat, Source),
         now: Instant,
-    ) -> Vec<u64> {
+    ) -> WaiterList {
         let open = OpenFile {
             file,
             stat,
@@ -205,18 +208,18 @@ impl OpenFiles {
         self.has_distant |= source.is_distant;
         self.by_handle.insert(file, (key, source));
         match self.states.insert(key, State::Open(open)) {
-            Some(State::Opening(waiters)) => waiters,
-            _ => Vec::new(),
+            Some(State::Opening(waiters)) => waiters.into_list(),
+            _ => WaiterList::new(),
         }
     }
 
     /// The kernel told, or could not, what a file of a distant mount is like now: whose it is, what it
     /// was like before, and who waited. `None`: it was closed meanwhile.
-    pub fn looked(&mut self, file: File, now: Instant) -> Option<(FileKey, FileStat, Vec<u64>)> {
+    pub fn looked(&mut self, file: File, now: Instant) -> Option<(FileKey, FileStat, WaiterList)> {
         let key = self.key_of(file)?;
         let open = self.open_mut(file)?;
         open.last_looked = now;
-        Some((key, open.stat, open.looking.take()?))
+        Some((key, open.stat, open.looking.take()?.into_list()))
     }
 
     /// The cache keeps nothing of a file: it is read as often as it is sent, and fetched no more.
@@ -227,10 +230,10 @@ impl OpenFiles {
     }
 
     /// The kernel could not open it: who waited.
-    pub fn failed(&mut self, key: FileKey) -> Vec<u64> {
+    pub fn failed(&mut self, key: FileKey) -> WaiterList {
         match self.states.remove(&key) {
-            Some(State::Opening(waiters)) => waiters,
-            _ => Vec::new(),
+            Some(State::Opening(waiters)) => waiters.into_list(),
+            _ => WaiterList::new(),
         }
     }
 
@@ -311,7 +314,7 @@ impl OpenFiles {
             }
             if open.is_distant {
                 // It counts as looked at when the answer is there.
-                open.looking = Some(Vec::new());
+                open.looking = Some(Waiters::default());
                 due.push((open.file, None));
             } else {
                 open.last_looked = now;

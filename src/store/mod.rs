@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod files;
 pub mod flights;
 pub mod hashing;
+pub mod waiters;
 
 /// Handles of files that no kernel has opened, for tests of what only keeps them.
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! A worker's dealings with data on disk: content loaded when a peer asks for it, files opened,
-//! runs fetched, changes noticed.
+//! changes noticed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use ringseed_ring::{Failure, File, FileStat, Kernel, Op, Outcome, Run};
 use super::connection::{Outgoing, Phase};
 use super::mailbox::{ConnectionId, NoContent, Report};
 use super::token::{Errand, INDEX_MAX};
-use super::{Stopping, Worker, closing::How};
+use super::{Place, Stopping, Worker, closing::How};
 use crate::store::catalog::TorrentState;
 use crate::store::content::Content;
-use crate::store::fetch::{FetchId, Finished, Step, StepOutcome, Verdict, Waiter, last_missing};
 use crate::store::files::{self, FileId, FileKey, Found, Source};
+use crate::store::waiters::{Waiter, WaiterList, Waiters};
 
 /// How long content stays loaded after its last peer left.
 const CONTENT_KEPT: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ const CONTENT_KEPT: Duration = Duration::from_secs(30);
 /// A torrent's content as this worker has it.
 pub(super) enum Loaded {
     /// Asked of the control thread; who waits.
-    Waiting(Vec<ConnectionId>),
+    Waiting(Waiters),
     /// Here, with the connections that use it.
     Here { content: Arc<Content>, users: u32, unused_since: Instant },
 }
@@ -51,11 +51,12 @@ impl<K: Kernel> Worker<K> {
                 Some(content.clone())
             }
             Some(Loaded::Waiting(waiting)) => {
-                waiting.push(id);
+                let places = &self.places;
+                waiting.add(id.waiter(), |waiter| is_there(places, waiter));
                 None
             }
             None => {
-                self.contents.insert(torrent, Loaded::Waiting(vec![id]));
+                self.contents.insert(torrent, Loaded::Waiting(Waiters::from_iter([id.waiter()])));
                 self.report(Report::NeedContent(torrent));
                 None
             }
@@ -73,6 +74,7 @@ impl<K: Kernel> Worker<K> {
             return;
         }
         let Some(Loaded::Waiting(waiting)) = self.contents.remove(&torrent) else { return };
+        let waiting = waiting.into_list().into_iter().map(ConnectionId::of_waiter);
         let content = match content {
             Ok(content) => content,
             Err(why) => {
@@ -137,7 +139,7 @@ impl<K: Kernel> Worker<K> {
     /// Descriptors may be free again: those who wait for a file try once more.
     pub(super) fn retry_opens(&mut self, now: Instant) {
         for waiter in std::mem::take(&mut self.short_of_files) {
-            self.end_wait(ConnectionId::of_waiter(Waiter(waiter)), now);
+            self.end_wait(ConnectionId::of_waiter(waiter), now);
         }
     }
 
@@ -150,7 +152,8 @@ impl<K: Kernel> Worker<K> {
         now: Instant,
     ) -> Option<File> {
         let key = (content.torrent, file);
-        match self.files.use_file(key, id.waiter().0, now) {
+        let places = &self.places;
+        match self.files.use_file(key, id.waiter(), now, |waiter| is_there(places, waiter)) {
             Found::Open(file) => Some(file),
             Found::Unwatched(open, was) => self.looks_the_same(key, open, &was).then_some(open),
             Found::Waiting => None,
@@ -201,7 +204,7 @@ impl<K: Kernel> Worker<K> {
             self.pause_torrent(key.0, key.1, &fault);
         }
         for waiter in waiting {
-            self.end_wait(ConnectionId::of_waiter(Waiter(waiter)), now);
+            self.end_wait(ConnectionId::of_waiter(waiter), now);
         }
     }
 
@@ -237,7 +240,7 @@ impl<K: Kernel> Worker<K> {
             _ => self.files.failed(key),
         };
         for waiter in waiting {
-            self.end_wait(ConnectionId::of_waiter(Waiter(waiter)), now);
+            self.end_wait(ConnectionId::of_waiter(waiter), now);
         }
     }
 
@@ -261,8 +264,8 @@ impl<K: Kernel> Worker<K> {
         &mut self,
         (torrent, file): FileKey,
         failure: Failure,
-        waiting: Vec<u64>,
-    ) -> Vec<u64> {
+        waiting: WaiterList,
+    ) -> WaiterList {
         let fault = match failure {
             // Those who wait ask again at the next tick, which closes nothing and pauses nothing.
             failure if failure.is_shortage() => {
@@ -271,7 +274,7 @@ impl<K: Kernel> Worker<K> {
                 self.report(Report::AcceptFailed(format!(
                     "cannot open a data file: {failure}; raise the limit of open files (ulimit -n)"
                 )));
-                return Vec::new();
+                return WaiterList::new();
             }
             Failure::Cancelled => return waiting,
             Failure::Os(EXDEV) => {
@@ -286,132 +289,13 @@ impl<K: Kernel> Worker<K> {
     }
 
     /// One open or fetch that a connection waited for has ended.
-    fn end_wait(&mut self, id: ConnectionId, now: Instant) {
+    pub(super) fn end_wait(&mut self, id: ConnectionId, now: Instant) {
         let Some(mut connection) = self.take(id) else { return };
         connection.waits = connection.waits.saturating_sub(1);
         let again = connection.waits == 0 && matches!(connection.outgoing, Outgoing::Refetching(_));
         self.put(connection);
         if again {
             self.resume(id, now);
-        }
-    }
-
-    /// `id` needs a run that is not in the page cache. Returns the ends it will be told of.
-    pub(super) fn fetch(&mut self, run: Run, id: ConnectionId, now: Instant) -> u32 {
-        let Some(source) = self.files.source_of(run.file) else { return 0 };
-        let mut steps = std::mem::take(&mut self.scratch.steps);
-        let before = self.fetches.len();
-        let waits = self.fetches.want(run, source, id.waiter(), now, &mut steps);
-        for _ in before..self.fetches.len() {
-            self.shared.counters.fetches.add(1);
-            self.files.pin(run.file);
-        }
-        self.take_steps(&mut steps, now);
-        self.scratch.steps = steps;
-        waits
-    }
-
-    /// The file was closed while a fetch of it was under way, since its torrent was paused: the
-    /// fetch comes to its end without asking the kernel.
-    fn skip_step(&mut self, step: Step, now: Instant, steps: &mut Vec<Step>) {
-        const EBADF: i32 = 9;
-        let closed = StepOutcome::Failed { errno: EBADF, at: None };
-        if let Some(finished) = self.fetches.completed(step.fetch(), closed, now, steps) {
-            self.on_fetched(finished, now);
-        }
-    }
-
-    pub(super) fn take_steps(&mut self, steps: &mut Vec<Step>, now: Instant) {
-        // A step may be answered at once and push further ones: the list grows behind us.
-        let mut at = 0;
-        while at < steps.len() {
-            match steps[at] {
-                step if self.files.key_of(step.file()).is_none() => {
-                    self.skip_step(step, now, steps);
-                }
-                Step::ReadAhead { fetch, run } => {
-                    let touches = last_missing(run, |page| self.kernel.residency(page));
-                    let is_coming = touches.is_empty();
-                    self.fetches.touch_at(fetch, touches);
-                    if is_coming {
-                        // Another worker, or somebody else, has asked for all of it.
-                        self.fetches.completed(fetch, StepOutcome::Done, now, steps);
-                    } else {
-                        let source = self.files.source_of(run.file);
-                        let aside = source.is_some_and(|source| {
-                            self.fetches.devices().is_slow(source.device, now)
-                        });
-                        self.push(Op::ReadAhead { run, aside }, Errand::ReadAhead(fetch));
-                    }
-                }
-                Step::ReadByte { fetch, file, offset } => {
-                    self.push(Op::ReadByte { file, offset }, Errand::ReadByte(fetch));
-                }
-                Step::ReadDiscard { fetch, run } => {
-                    self.push(Op::ReadDiscard { run }, Errand::ReadDiscard(fetch));
-                }
-                Step::Ask { fetch, run } => {
-                    let answer = StepOutcome::Answer(self.kernel.residency(run));
-                    if let Some(finished) = self.fetches.completed(fetch, answer, now, steps) {
-                        self.on_fetched(finished, now);
-                    }
-                }
-            }
-            at += 1;
-        }
-        steps.clear();
-    }
-
-    pub(super) fn on_fetch_step(&mut self, fetch: FetchId, outcome: Outcome, now: Instant) {
-        if let Outcome::Asked { took } = outcome
-            && let Some(device) = self.fetches.device_of(fetch)
-        {
-            self.fetches.devices().asked(device, took, now);
-        }
-        let outcome = match outcome {
-            Outcome::Read { bytes } => StepOutcome::Read(bytes),
-            Outcome::Failed(Failure::Run { run, errno }) => {
-                StepOutcome::Failed { errno, at: Some(run.offset) }
-            }
-            Outcome::Failed(Failure::Os(errno)) => StepOutcome::Failed { errno, at: None },
-            Outcome::Failed(_) => StepOutcome::Failed { errno: 0, at: None },
-            _ => StepOutcome::Done,
-        };
-        let mut steps = std::mem::take(&mut self.scratch.steps);
-        if let Some(finished) = self.fetches.completed(fetch, outcome, now, &mut steps) {
-            self.on_fetched(finished, now);
-        }
-        self.take_steps(&mut steps, now);
-        self.scratch.steps = steps;
-    }
-
-    fn on_fetched(&mut self, finished: Finished, now: Instant) {
-        let Finished { run, verdict, waiters, took, .. } = finished;
-        self.files.unpin(run.file);
-        self.shared.counters.fetch.record(took);
-        match verdict {
-            // Read ahead: who asks for it will see.
-            _ if waiters.is_empty() => {}
-            Verdict::Resident => {}
-            Verdict::Readable => {
-                if self.files.source_of(run.file).is_some_and(|source| source.is_distant) {
-                    self.files.cannot_be_kept(run.file);
-                }
-                for waiter in &waiters {
-                    if let Some(connection) = self.connection(ConnectionId::of_waiter(*waiter)) {
-                        connection.copy_next = true;
-                        connection.vain.not_kept();
-                    }
-                }
-            }
-            Verdict::Truncated => self.on_run_fault(run, 0),
-            Verdict::Failed { errno, at } => {
-                let before = at.saturating_sub(run.offset);
-                self.on_run_fault(run.from(before as u32), errno);
-            }
-        }
-        for waiter in waiters {
-            self.end_wait(ConnectionId::of_waiter(waiter), now);
         }
     }
 
@@ -477,6 +361,12 @@ impl<K: Kernel> Worker<K> {
             self.close_torrent(torrent);
         }
     }
+}
+
+/// Whether a waiter's connection is still there, or worked on beside its place.
+pub(super) fn is_there(places: &[Place], waiter: Waiter) -> bool {
+    let id = ConnectionId::of_waiter(waiter);
+    places.get(id.slot as usize).is_some_and(|place| place.generation == id.generation)
 }
 
 /// The first free place of a list, which is taken.

@@ -11,6 +11,7 @@ mod connection;
 pub mod counters;
 pub mod crew;
 mod data;
+mod fetching;
 mod greeting;
 pub mod histogram;
 pub mod limits;
@@ -51,6 +52,7 @@ use crate::store::catalog::Catalog;
 use crate::store::fetch::{AskAgain, Fetches, Step};
 use crate::store::files::{FileKey, OpenFiles};
 use crate::store::flights::Flights;
+use crate::store::waiters::Waiter;
 
 /// How often the worker looks at files, slots and memory while it has connections.
 const TICK: Duration = Duration::from_millis(250);
@@ -131,7 +133,7 @@ pub struct Worker<K: Kernel> {
     /// Files of distant mounts being looked at, by the place in their token.
     looks: Vec<Option<File>>,
     /// Connections whose file could not be opened for want of descriptors: they try again.
-    short_of_files: Vec<u64>,
+    short_of_files: Vec<Waiter>,
     fetches: Fetches,
     fair: Fair,
     deadlines: BinaryHeap<Reverse<(Instant, u32, u32)>>,

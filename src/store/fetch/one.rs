@@ -4,8 +4,9 @@ use ringseed_meta::Instant;
 use ringseed_ring::{File, Residency, Run};
 use smallvec::SmallVec;
 
-use super::{AskAgain, FetchId, Waiter, limits, missing};
+use super::{AskAgain, FetchId, limits, missing};
 use crate::store::files::Source;
+use crate::store::waiters::Waiters;
 
 /// What the worker is to do next for a fetch, each answered through [`super::Fetches::completed`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +92,7 @@ pub(super) struct Fetch {
     pub(super) fault: Option<Verdict>,
     /// Begun for a peer that reads on, and whoever joined since.
     pub(super) is_ahead: bool,
-    pub(super) waiters: SmallVec<[Waiter; 4]>,
+    pub(super) waiters: Waiters,
 }
 
 impl Fetch {

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use ringseed_ring::{Mount, Residency};
 
 use super::*;
-use crate::store::test_files;
+use crate::store::{test_files, waiters};
 
 const FILE: FileId = FileId { device: 1, inode: 2 };
 const NOW: Instant = Instant::from_us(5_000_000);
@@ -21,11 +21,15 @@ fn source(fetches: &Fetches, inode: u64, device: u64) -> Source {
     }
 }
 
+fn there(_: Waiter) -> bool {
+    true
+}
+
 /// Wants a run of the n-th file, whose inode is its number and two.
 fn want(fetches: &mut Fetches, run: Run, waiter: u64, steps: &mut Vec<Step>) -> u32 {
     let number = test_files(4).iter().position(|file| *file == run.file).unwrap();
     let source = source(fetches, number as u64 + 2, 1);
-    fetches.want(run, source, Waiter(waiter), NOW, steps)
+    fetches.want(run, source, (Waiter(waiter), &there), NOW, steps)
 }
 
 fn run(file: usize, offset: u64, length: u32) -> Run {
@@ -199,10 +203,10 @@ fn a_device_whose_queue_is_full_holds_up_no_other() {
     let (slow, other) = (source(&fetches, 2, 1), source(&fetches, 2, 2));
     let mut steps = Vec::new();
     for at in 0..100 {
-        fetches.want(run(0, at * 131_072, 131_072), slow, Waiter(at), NOW, &mut steps);
+        fetches.want(run(0, at * 131_072, 131_072), slow, (Waiter(at), &there), NOW, &mut steps);
     }
     steps.clear();
-    fetches.want(run(1, 0, 131_072), other, Waiter(100), NOW, &mut steps);
+    fetches.want(run(1, 0, 131_072), other, (Waiter(100), &there), NOW, &mut steps);
     assert_eq!(steps.len(), 1, "the same inode number on another device");
     let finished = drive(&mut fetches, &mut steps, healthy);
     assert_eq!(finished[0].waiters.as_slice(), [Waiter(100)]);
@@ -230,12 +234,49 @@ fn torrents_that_share_a_file_share_its_fetches() {
     let file = source(&fetches, 7, 1);
     let mut steps = Vec::new();
     // Opened twice, under two names.
-    fetches.want(run(0, 0, 65_536), file, Waiter(1), NOW, &mut steps);
-    assert_eq!(fetches.want(run(1, 16_384, 16_384), file, Waiter(2), NOW, &mut steps), 1);
+    fetches.want(run(0, 0, 65_536), file, (Waiter(1), &there), NOW, &mut steps);
+    assert_eq!(fetches.want(run(1, 16_384, 16_384), file, (Waiter(2), &there), NOW, &mut steps), 1);
     assert!(fetches.is_under_way(run(1, 0, 1), file.id, NOW));
     assert_eq!(steps.len(), 1);
     let finished = drive(&mut fetches, &mut steps, healthy);
     assert_eq!(finished[0].waiters.as_slice(), [Waiter(1), Waiter(2)]);
+}
+
+#[test]
+fn peers_that_come_and_go_while_a_device_hangs_leave_nothing_behind() {
+    let flights = Arc::<Flights>::default();
+    let mut fetches = Fetches::new(AskAgain::Always, flights.clone());
+    let file = source(&fetches, 2, 1);
+    let (mut steps, mut deserted, mut longest) = (Vec::new(), Vec::new(), 0);
+    // Each asks for what all ask for and for a run of its own, and goes before the next one comes. The
+    // first stays. No step is ever answered.
+    let mut pinned = 0;
+    for number in 0..10_000 {
+        let is_there = |waiter: Waiter| waiter.0 == 0 || waiter.0 == number;
+        let before = fetches.len();
+        for at in [0, 1 + number] {
+            let run = run(0, at * 131_072, 131_072);
+            fetches.want(run, file, (Waiter(number), &is_there), NOW, &mut steps);
+        }
+        pinned += fetches.len() - before;
+        fetches.drop_deserted(is_there, &mut deserted);
+        longest = longest.max(fetches.len());
+    }
+    assert!(longest <= limits::FETCHES_UNSWEPT + 2, "{longest} fetches");
+    assert_eq!(pinned, deserted.len() + fetches.len(), "each is told once, to be unpinned");
+    let finished = drive(&mut fetches, &mut steps, healthy);
+    for run in &deserted {
+        assert!(
+            !flights.is_any(file.id, windows_of(*run)),
+            "another worker would wait for {run:?}"
+        );
+    }
+    assert!(fetches.is_empty() && fetches.windows.is_empty());
+    let shared = finished.iter().find(|one| one.run.offset == 0).unwrap();
+    assert_eq!(shared.waiters.first(), Some(&Waiter(0)), "who stayed is told");
+    assert!(shared.waiters.len() <= waiters::limits::WAITERS_UNSWEPT);
+    let told_first = |one: &&Finished| one.waiters.contains(&Waiter(0));
+    assert_eq!(finished.iter().filter(told_first).count(), 2);
 }
 
 #[test]
@@ -245,7 +286,7 @@ fn what_is_read_ahead_holds_up_nobody_and_can_be_joined() {
     let mut steps = Vec::new();
     assert!(fetches.read_ahead(run(0, 0, 524_288), file, NOW, &mut steps));
     assert!(!fetches.read_ahead(run(0, 0, 524_288), file, NOW, &mut steps), "on its way");
-    assert_eq!(fetches.want(run(0, 16_384, 16_384), file, Waiter(1), NOW, &mut steps), 1);
+    assert_eq!(fetches.want(run(0, 16_384, 16_384), file, (Waiter(1), &there), NOW, &mut steps), 1);
     assert_eq!(drive(&mut fetches, &mut steps, healthy)[0].waiters.as_slice(), [Waiter(1)]);
     let mut begun = 0;
     while fetches.read_ahead(run(0, begun << 19, 1 << 19), file, NOW, &mut steps) {
@@ -346,7 +387,7 @@ proptest! {
                 Some(0 | 1) => {
                     let file_of = source(&fetches, file as u64 + 2, file as u64 % 2);
                     fetches.read_ahead(wanted, file_of, NOW, &mut steps);
-                    fetches.want(wanted, file_of, Waiter(waiter), NOW, &mut steps)
+                    fetches.want(wanted, file_of, (Waiter(waiter), &there), NOW, &mut steps)
                 }
                 _ => want(&mut fetches, wanted, waiter, &mut steps),
             };

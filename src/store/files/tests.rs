@@ -1,7 +1,12 @@
 use super::*;
 use crate::store::test_files;
+use crate::store::waiters;
 
 const T0: Instant = Instant::from_us(1_000_000);
+
+fn there(_: Waiter) -> bool {
+    true
+}
 
 fn key(file: u32) -> FileKey {
     (TorrentId(7), FileIndex(file))
@@ -19,18 +24,19 @@ fn stat() -> FileStat {
 #[test]
 fn a_file_is_opened_once_for_all_who_wait() {
     let mut files = OpenFiles::default();
-    assert_eq!(files.use_file(key(0), 1, T0), Found::MustOpen);
-    assert_eq!(files.use_file(key(0), 2, T0), Found::Waiting);
-    assert_eq!(files.opened(key(0), test_files(1)[0], (stat(), source()), T0), [1, 2]);
-    assert_eq!(files.use_file(key(0), 3, T0), Found::Open(test_files(1)[0]));
+    assert_eq!(files.use_file(key(0), Waiter(1), T0, there), Found::MustOpen);
+    assert_eq!(files.use_file(key(0), Waiter(2), T0, there), Found::Waiting);
+    let told = files.opened(key(0), test_files(1)[0], (stat(), source()), T0);
+    assert_eq!(told.as_slice(), [Waiter(1), Waiter(2)]);
+    assert_eq!(files.use_file(key(0), Waiter(3), T0, there), Found::Open(test_files(1)[0]));
 }
 
 #[test]
 fn a_failed_open_is_tried_again_by_the_next_who_asks() {
     let mut files = OpenFiles::default();
-    files.use_file(key(0), 1, T0);
-    assert_eq!(files.failed(key(0)), [1]);
-    assert_eq!(files.use_file(key(0), 2, T0), Found::MustOpen);
+    files.use_file(key(0), Waiter(1), T0, there);
+    assert_eq!(files.failed(key(0)).as_slice(), [Waiter(1)]);
+    assert_eq!(files.use_file(key(0), Waiter(2), T0, there), Found::MustOpen);
 }
 
 #[test]
@@ -39,7 +45,7 @@ fn the_least_recently_used_file_that_nothing_pins_is_closed() {
     let handles = test_files(limits::OPEN_FILES_MAX + 1);
     for (at, file) in handles.iter().enumerate() {
         let now = T0.after(Duration::from_secs(at as u64));
-        files.use_file(key(at as u32), 0, now);
+        files.use_file(key(at as u32), Waiter(0), now, there);
         files.opened(key(at as u32), *file, (stat(), source()), now);
     }
     files.pin(handles[0]);
@@ -52,12 +58,12 @@ fn the_least_recently_used_file_that_nothing_pins_is_closed() {
 #[test]
 fn a_file_that_nobody_watched_is_compared_before_it_is_used() {
     let mut files = OpenFiles::default();
-    files.use_file(key(0), 0, T0);
+    files.use_file(key(0), Waiter(0), T0, there);
     files.opened(key(0), test_files(1)[0], (stat(), source()), T0);
     let later = T0.after(Duration::from_secs(60));
-    let found = files.use_file(key(0), 0, later);
+    let found = files.use_file(key(0), Waiter(0), later, there);
     assert_eq!(found, Found::Unwatched(test_files(1)[0], stat()));
-    assert_eq!(files.use_file(key(0), 0, later), Found::Open(test_files(1)[0]));
+    assert_eq!(files.use_file(key(0), Waiter(0), later, there), Found::Open(test_files(1)[0]));
 }
 
 #[test]
@@ -65,7 +71,7 @@ fn a_process_short_of_descriptors_gives_back_files_that_nothing_pins() {
     let mut files = OpenFiles::default();
     let handles = test_files(3);
     for (at, file) in handles.iter().enumerate() {
-        files.use_file(key(at as u32), 0, T0);
+        files.use_file(key(at as u32), Waiter(0), T0, there);
         files.opened(key(at as u32), *file, (stat(), source()), T0);
     }
     files.pin(handles[1]);
@@ -76,7 +82,7 @@ fn a_process_short_of_descriptors_gives_back_files_that_nothing_pins() {
 #[test]
 fn only_files_in_use_are_looked_at_and_not_too_often() {
     let mut files = OpenFiles::default();
-    files.use_file(key(0), 0, T0);
+    files.use_file(key(0), Waiter(0), T0, there);
     files.opened(key(0), test_files(1)[0], (stat(), source()), T0);
     let look = |files: &mut OpenFiles, ms: u64| {
         let mut due = Vec::new();
@@ -105,7 +111,7 @@ fn a_torrents_files_are_forgotten_together() {
     let handles = test_files(3);
     for (at, file) in handles.iter().enumerate() {
         let torrent = TorrentId((at / 2) as u32);
-        files.use_file((torrent, FileIndex(at as u32)), 0, T0);
+        files.use_file((torrent, FileIndex(at as u32)), Waiter(0), T0, there);
         files.opened((torrent, FileIndex(at as u32)), *file, (stat(), source()), T0);
     }
     let mut close = Vec::new();
@@ -113,4 +119,26 @@ fn a_torrents_files_are_forgotten_together() {
     close.sort_unstable();
     assert_eq!(close, handles[..2]);
     assert_eq!(files.len(), 1);
+}
+
+#[test]
+fn peers_that_come_and_go_while_a_mount_hangs_leave_nothing_behind() {
+    let distant = Source { is_distant: true, ..source() };
+    let file = test_files(1)[0];
+    let late = T0.after(UNWATCHED);
+    let mut files = OpenFiles::default();
+    files.use_file(key(1), Waiter(0), T0, there);
+    files.opened(key(1), file, (stat(), distant), T0);
+    // Each goes before the next one comes; the first stays.
+    for number in 0..10_000 {
+        let is_there = |waiter: Waiter| waiter.0 == 0 || waiter.0 == number;
+        files.use_file(key(0), Waiter(number), late, is_there);
+        files.use_file(key(1), Waiter(number), late, is_there);
+    }
+    let (_, _, looked) = files.looked(file, late).unwrap();
+    for told in [files.failed(key(0)), looked] {
+        assert_eq!(told.first(), Some(&Waiter(0)));
+        assert_eq!(told.last(), Some(&Waiter(9_999)));
+        assert!(told.len() <= waiters::limits::WAITERS_UNSWEPT, "{} wait", told.len());
+    }
 }
