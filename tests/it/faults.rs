@@ -5,6 +5,7 @@ mod cgroup;
 mod changes;
 mod crowd;
 mod direct;
+mod hangs;
 pub(crate) mod left_out;
 mod memory;
 mod read_errors;

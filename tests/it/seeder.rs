@@ -16,8 +16,8 @@ use crate::content::World;
 /// Longest wait for the ready line: the data is hashed before it, in a debug build.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// A promise of the program: a stop takes at most this long. A little is added for a busy machine.
-const STOP_WITHIN: Duration = Duration::from_secs(12);
+/// A promise of the program: a stop takes at most twelve seconds. A little is added for a busy machine.
+const STOP_WITHIN: Duration = Duration::from_secs(14);
 
 /// The path of the program under test.
 pub(crate) fn program() -> &'static str {
@@ -213,14 +213,34 @@ impl Seeder {
     /// Sends SIGTERM and waits for the end.
     #[track_caller]
     pub(crate) fn terminate(mut self) -> (Ended, Duration) {
+        let (stopped, took) = self.stops();
+        let ended = self.end();
+        assert!(stopped.is_some(), "no `stopped` event: {ended:?}");
+        (ended, took)
+    }
+
+    /// Sends SIGTERM and waits for the program's last word, behind which the system may still keep the
+    /// process: whether it came, and when.
+    #[track_caller]
+    pub(crate) fn stops(&self) -> (Option<Value>, Duration) {
         let start = now();
         signal(self.pid(), "TERM");
         let stopped = self.event("stopped", STOP_WITHIN);
         let took = start.elapsed();
         assert!(took < STOP_WITHIN, "SIGTERM was not obeyed within {STOP_WITHIN:?}");
-        let ended = self.end();
-        assert!(stopped.is_some(), "no `stopped` event: {ended:?}");
-        (ended, took)
+        (stopped, took)
+    }
+
+    /// How the process ended, once it has `within` that time; `None`: it has not.
+    pub(crate) fn ends_within(&mut self, within: Duration) -> Option<std::process::ExitStatus> {
+        let deadline = now() + within;
+        loop {
+            let ended = self.child.try_wait().unwrap();
+            if ended.is_some() || now() > deadline {
+                return ended;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
     }
 
     /// Whether the process still runs.

@@ -1,12 +1,12 @@
 //! Torrents of known content, some of them on a mirror with faults, and the program that seeds them.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringseed_faultfs::Mount;
+use ringseed_faultfs::{Apart, Mount};
 use serde_json::Value;
 
 use super::crowd::Known;
@@ -25,17 +25,24 @@ pub(crate) const WAYS: [[&str; 4]; 4] = [
     ["--zero-copy", "off", "--kernel", "epoll"],
 ];
 
-/// The name of the one file in each torrent's folder.
+/// The name of the one file in each torrent's folder; of the first one where there are more.
 pub(crate) const FILE: &str = "content";
 
 /// Bytes of a piece: sixteen blocks.
-const PIECE_BYTES: &str = "262144";
+const PIECE_BYTES: u64 = 262_144;
 
-/// A torrent: a folder of one file.
+/// A torrent: a folder of one file, or of one for each of its pieces.
 struct Entry {
     name: &'static str,
     truth: Arc<Truth>,
-    mirror: Option<Mount>,
+    files: Vec<String>,
+    mirror: Option<Mirror>,
+}
+
+/// Who serves a mirror.
+enum Mirror {
+    Here(Mount),
+    Apart(Apart),
 }
 
 /// A folder of data with its torrents. Declared before the seeder, it is dropped after it.
@@ -50,10 +57,34 @@ impl Stand {
     }
 
     /// Adds a torrent of so many bytes; none of them is in the page cache.
-    pub(crate) fn with(mut self, name: &'static str, bytes: u64) -> Stand {
-        let truth = Arc::new(Truth::new(self.entries.len() as u64 + 1, bytes));
+    pub(crate) fn with(self, name: &'static str, bytes: u64) -> Stand {
+        let truth = self.next_truth(bytes);
         let folder = self.world.path("behind").join(name);
         truth.write(&folder.join(FILE));
+        self.add(name, truth, vec![FILE.to_owned()])
+    }
+
+    /// The same with a file for each piece.
+    pub(crate) fn with_pieces(self, name: &'static str, pieces: u64) -> Stand {
+        let truth = self.next_truth(pieces * PIECE_BYTES);
+        let folder = self.world.path("behind").join(name);
+        let named = |piece| match piece {
+            0 => FILE.to_owned(),
+            _ => format!("{FILE}-{piece:04}"),
+        };
+        let files: Vec<String> = (0..pieces).map(named).collect();
+        for (file, piece) in files.iter().zip(0..) {
+            truth.write_part(&folder.join(file), piece * PIECE_BYTES..(piece + 1) * PIECE_BYTES);
+        }
+        self.add(name, truth, files)
+    }
+
+    fn next_truth(&self, bytes: u64) -> Arc<Truth> {
+        Arc::new(Truth::new(self.entries.len() as u64 + 1, bytes))
+    }
+
+    fn add(mut self, name: &'static str, truth: Arc<Truth>, files: Vec<String>) -> Stand {
+        let folder = self.world.path("behind").join(name);
         std::fs::create_dir_all(self.world.path("torrents")).unwrap();
         let file = self.torrent_file(name);
         let made = ringseed(arguments![
@@ -63,25 +94,38 @@ impl Stand {
             file,
             "--v1",
             "--piece-length",
-            PIECE_BYTES
+            PIECE_BYTES.to_string()
         ]);
         assert_eq!(made.code, Some(0), "{made:?}");
-        evict(&folder.join(FILE));
+        files.iter().for_each(|file| evict(&folder.join(file)));
         std::fs::create_dir_all(self.world.data()).unwrap();
         std::fs::rename(&folder, self.world.data().join(name)).unwrap();
-        self.entries.push(Entry { name, truth, mirror: None });
+        self.entries.push(Entry { name, truth, files, mirror: None });
         self
     }
 
     /// Puts the last torrent behind a mirror with faults. `None` where nothing can be mounted.
-    pub(crate) fn mirrored(mut self) -> Option<Stand> {
+    pub(crate) fn mirrored(self) -> Option<Stand> {
+        self.behind(|behind, at| Mount::new(behind, at).map(Mirror::Here))
+    }
+
+    /// The same with a process of its own that serves the mirror, so that it may hang.
+    pub(crate) fn mirrored_apart(self) -> Option<Stand> {
+        let test = "faults::stand::serves_a_mirror";
+        self.behind(|behind, at| Apart::new(behind, at, test).map(Mirror::Apart))
+    }
+
+    fn behind(
+        mut self,
+        mount: impl FnOnce(&Path, &Path) -> std::io::Result<Mirror>,
+    ) -> Option<Stand> {
         let entry = self.entries.last_mut().unwrap();
         let (behind, at) =
             (self.world.path("behind").join(entry.name), self.world.data().join(entry.name));
         std::fs::rename(&at, &behind).unwrap();
         std::fs::create_dir(&at).unwrap();
-        match Mount::new(&behind, &at) {
-            Ok(mount) => entry.mirror = Some(mount),
+        match mount(&behind, &at) {
+            Ok(mirror) => entry.mirror = Some(mirror),
             Err(error) => {
                 left_out(&format!("no FUSE mount: {error}"));
                 return None;
@@ -98,13 +142,29 @@ impl Stand {
         self.entries.iter().find(|entry| entry.name == name).unwrap()
     }
 
+    /// The torrent's files, as the program sees them.
+    pub(crate) fn files(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        let folder = self.world.data().join(name);
+        self.entry(name).files.iter().map(move |file| folder.join(file))
+    }
+
     /// The torrent's file, as the program sees it.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.world.data().join(name).join(FILE)
     }
 
     pub(crate) fn mirror(&self, name: &str) -> &Mount {
-        self.entry(name).mirror.as_ref().unwrap()
+        match &self.entry(name).mirror {
+            Some(Mirror::Here(mount)) => mount,
+            _ => panic!("{name} has no mirror that this process serves"),
+        }
+    }
+
+    pub(crate) fn apart(&self, name: &str) -> &Apart {
+        match &self.entry(name).mirror {
+            Some(Mirror::Apart(mount)) => mount,
+            _ => panic!("{name} has no mirror that another process serves"),
+        }
     }
 
     /// Arguments that seed all of it on loopback.
@@ -129,7 +189,8 @@ impl Stand {
         command.args(self.arguments(more));
         let seeder = Seeder::spawn(command);
         let seeder = seeder.unwrap_or_else(|ended| panic!("the seeder did not start: {ended:?}"));
-        self.entries.iter().for_each(|entry| evict(&self.file(entry.name)));
+        let files = self.entries.iter().flat_map(|entry| self.files(entry.name));
+        files.for_each(|file| evict(&file));
         seeder
     }
 
@@ -145,6 +206,12 @@ impl Stand {
             truth: self.entry(name).truth.clone(),
         }
     }
+}
+
+#[test]
+#[ignore = "the process that serves a mirror of the tests beside it"]
+fn serves_a_mirror() {
+    ringseed_faultfs::serve();
 }
 
 /// The error event that names this torrent's file, which comes within `within`, and its message.

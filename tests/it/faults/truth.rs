@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::content::noise;
@@ -35,11 +36,16 @@ impl Truth {
 
     /// Writes it to a new file, through to the disk and out of the page cache.
     pub(crate) fn write(&self, path: &Path) {
+        self.write_part(path, 0..self.length);
+    }
+
+    /// The same of a part of it.
+    pub(crate) fn write_part(&self, path: &Path, part: Range<u64>) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut file = File::create(path).unwrap();
-        let mut offset = 0;
-        while offset < self.length {
-            let length = (self.length - offset).min(PERIOD as u64) as usize;
+        let mut offset = part.start;
+        while offset < part.end {
+            let length = (part.end - offset).min(PERIOD as u64) as usize;
             file.write_all(self.bytes(offset, length)).unwrap();
             offset += length as u64;
         }
