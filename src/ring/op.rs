@@ -287,6 +287,12 @@ impl Failure {
     pub fn is_shortage(self) -> bool {
         matches!(self, Failure::Os(libc::EAGAIN | libc::ENOMEM | libc::ENFILE | libc::EMFILE))
     }
+
+    /// As [`Failure::is_shortage`]; or a signal came, or another machine did not answer in time (EINTR,
+    /// ETIMEDOUT). It says nothing about the file.
+    pub fn is_passing(self) -> bool {
+        self.is_shortage() || matches!(self, Failure::Os(libc::EINTR | libc::ETIMEDOUT))
+    }
 }
 
 /// A completion: the op's token, what happened, and whether more of the same op will follow.

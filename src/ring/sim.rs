@@ -118,6 +118,9 @@ impl Kernel for SimKernel {
             state.violated(format!("stat of {file:?}, which is closed"));
             return Err(Failure::Os(libc::EBADF));
         };
+        if state.meets(Fault::LookFailed) {
+            return Err(Failure::Os(libc::EINTR));
+        }
         if state.disk.inode(inode).distant {
             state.violated(format!("stat of {file:?}, for which another machine answers"));
         }

@@ -23,6 +23,10 @@ pub mod limits {
 /// How often an active file is looked at for changes.
 pub const STAT_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How long a file is copied instead of fetched after the cache did not keep it. Some mounts never keep
+/// anything (direct I/O on FUSE); elsewhere memory was short for a moment.
+const NOT_KEPT_FOR: Duration = Duration::from_secs(5);
+
 /// A file that nobody looked at for so long is looked at before it is served again.
 const UNWATCHED: Duration = Duration::from_secs(1);
 
@@ -46,8 +50,15 @@ pub struct Source {
     pub extent_bytes: u64,
     /// Any call on it may wait for another program or machine.
     pub is_distant: bool,
+    /// Until then it is not fetched: the page cache did not keep what was.
+    pub fetched_from: Instant,
+}
+
+impl Source {
     /// The page cache keeps what is read of it, as far as is known.
-    pub is_kept: bool,
+    pub fn is_kept(&self, now: Instant) -> bool {
+        now >= self.fetched_from
+    }
 }
 
 /// Where a file stands.
@@ -64,7 +75,8 @@ struct OpenFile {
     file: File,
     stat: FileStat,
     last_used: Instant,
-    last_looked: Instant,
+    /// `None`: the last look failed, and nothing is served before the next.
+    last_looked: Option<Instant>,
     /// Of a distant mount: the kernel was asked what it is like now; who waits to know.
     looking: Option<Waiters>,
     is_distant: bool,
@@ -166,7 +178,7 @@ impl OpenFiles {
         match self.states.get_mut(&key) {
             Some(State::Open(open)) => {
                 open.last_used = now;
-                if now.since(open.last_looked) < UNWATCHED {
+                if open.last_looked.is_some_and(|looked| now.since(looked) < UNWATCHED) {
                     return Found::Open(open.file);
                 }
                 if open.is_distant {
@@ -174,7 +186,7 @@ impl OpenFiles {
                     open.looking.get_or_insert_default().add(waiter, is_there);
                     return if is_asked { Found::Waiting } else { Found::MustLook(open.file) };
                 }
-                open.last_looked = now;
+                open.last_looked = Some(now);
                 Found::Unwatched(open.file, open.stat)
             }
             Some(State::Opening(waiters)) => {
@@ -200,7 +212,7 @@ impl OpenFiles {
             file,
             stat,
             last_used: now,
-            last_looked: now,
+            last_looked: Some(now),
             looking: None,
             is_distant: source.is_distant,
             pins: 0,
@@ -218,14 +230,23 @@ impl OpenFiles {
     pub fn looked(&mut self, file: File, now: Instant) -> Option<(FileKey, FileStat, WaiterList)> {
         let key = self.key_of(file)?;
         let open = self.open_mut(file)?;
-        open.last_looked = now;
+        open.last_looked = Some(now);
         Some((key, open.stat, open.looking.take()?.into_list()))
     }
 
-    /// The cache keeps nothing of a file: it is read as often as it is sent, and fetched no more.
-    pub fn cannot_be_kept(&mut self, file: File) {
+    /// The kernel could not tell, for a reason that passes, what a file is like now: who waited to know.
+    /// It is looked at again before it is used.
+    pub fn look_failed(&mut self, file: File) -> WaiterList {
+        let Some(open) = self.open_mut(file) else { return WaiterList::new() };
+        open.last_looked = None;
+        open.looking.take().unwrap_or_default().into_list()
+    }
+
+    /// The cache kept nothing of what was fetched: for [`NOT_KEPT_FOR`] the file is read as often as
+    /// it is sent, and not fetched.
+    pub fn was_not_kept(&mut self, file: File, now: Instant) {
         if let Some((_, source)) = self.by_handle.get_mut(&file) {
-            source.is_kept = false;
+            source.fetched_from = now.after(NOT_KEPT_FOR);
         }
     }
 
@@ -309,7 +330,8 @@ impl OpenFiles {
         for state in self.states.values_mut() {
             let State::Open(open) = state else { continue };
             let active = open.pins > 0 || now.since(open.last_used) < 4 * STAT_INTERVAL;
-            if !active || open.looking.is_some() || now.since(open.last_looked) < STAT_INTERVAL {
+            let fresh = open.last_looked.is_some_and(|looked| now.since(looked) < STAT_INTERVAL);
+            if !active || open.looking.is_some() || fresh {
                 continue;
             }
             if open.is_distant {
@@ -317,7 +339,7 @@ impl OpenFiles {
                 open.looking = Some(Waiters::default());
                 due.push((open.file, None));
             } else {
-                open.last_looked = now;
+                open.last_looked = Some(now);
                 due.push((open.file, Some(open.stat)));
             }
         }

@@ -214,7 +214,7 @@ impl<K: Kernel> Worker<K> {
             return;
         }
         self.next_tick = now.after(TICK);
-        self.retry_opens(now);
+        self.retry_files(now);
         self.look_at_files(now);
         self.heed_paused();
         self.sweep_contents(now);

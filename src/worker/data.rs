@@ -136,9 +136,9 @@ impl<K: Kernel> Worker<K> {
         }
     }
 
-    /// Descriptors may be free again: those who wait for a file try once more.
-    pub(super) fn retry_opens(&mut self, now: Instant) {
-        for waiter in std::mem::take(&mut self.short_of_files) {
+    /// What kept files from being opened or looked at may have passed: those who wait try once more.
+    pub(super) fn retry_files(&mut self, now: Instant) {
+        for waiter in std::mem::take(&mut self.for_next_tick) {
             self.end_wait(ConnectionId::of_waiter(waiter), now);
         }
     }
@@ -155,7 +155,7 @@ impl<K: Kernel> Worker<K> {
         let places = &self.places;
         match self.files.use_file(key, id.waiter(), now, |waiter| is_there(places, waiter)) {
             Found::Open(file) => Some(file),
-            Found::Unwatched(open, was) => self.looks_the_same(key, open, &was).then_some(open),
+            Found::Unwatched(open, was) => self.looks_the_same(key, open, &was, id).then_some(open),
             Found::Waiting => None,
             Found::MustLook(file) => {
                 self.look_at(file);
@@ -171,10 +171,21 @@ impl<K: Kernel> Worker<K> {
         }
     }
 
-    /// A file that nobody used for a while was not watched: looks at it before it is served.
-    fn looks_the_same(&mut self, key: FileKey, file: File, was: &FileStat) -> bool {
+    /// A file that nobody used for a while was not watched: looks at it before it is served to `id`.
+    fn looks_the_same(
+        &mut self,
+        key: FileKey,
+        file: File,
+        was: &FileStat,
+        id: ConnectionId,
+    ) -> bool {
         let fault = match self.kernel.stat(file) {
             Ok(is) => files::change(was, &is).map(|change| change.to_string()),
+            Err(failure) if failure.is_passing() => {
+                self.files.look_failed(file);
+                self.for_next_tick.push(id.waiter());
+                return false;
+            }
             Err(failure) => Some(format!("cannot be looked at: {failure}")),
         };
         if let Some(fault) = &fault {
@@ -191,6 +202,11 @@ impl<K: Kernel> Worker<K> {
 
     pub(super) fn on_looked(&mut self, place: u32, outcome: Outcome, now: Instant) {
         let Some(file) = self.looks.get_mut(place as usize).and_then(Option::take) else { return };
+        if let Outcome::Failed(failure) = outcome
+            && failure.is_passing()
+        {
+            return self.for_next_tick.extend(self.files.look_failed(file));
+        }
         let Some((key, was, waiting)) = self.files.looked(file, now) else { return };
         let fault = match outcome {
             Outcome::Looked { stat: is } => {
@@ -222,7 +238,7 @@ impl<K: Kernel> Worker<K> {
                     device: self.fetches.devices().place_of(stat.device, &mount),
                     extent_bytes: mount.extent_bytes,
                     is_distant: mount.is_distant,
-                    is_kept: true,
+                    fetched_from: Instant::ZERO,
                 };
                 let waiting = self.files.opened(key, file, (stat, source), now);
                 if let Some(fault) = self.unlike_verified(key, &stat) {
@@ -269,11 +285,15 @@ impl<K: Kernel> Worker<K> {
         let fault = match failure {
             // Those who wait ask again at the next tick, which closes nothing and pauses nothing.
             failure if failure.is_shortage() => {
-                self.short_of_files.extend(waiting);
+                self.for_next_tick.extend(waiting);
                 self.close_idle_files();
                 self.report(Report::AcceptFailed(format!(
                     "cannot open a data file: {failure}; raise the limit of open files (ulimit -n)"
                 )));
+                return WaiterList::new();
+            }
+            failure if failure.is_passing() => {
+                self.for_next_tick.extend(waiting);
                 return WaiterList::new();
             }
             Failure::Cancelled => return waiting,
@@ -329,6 +349,9 @@ impl<K: Kernel> Worker<K> {
                     if let Some(change) = files::change(&was, &is) {
                         self.pause_torrent(torrent, index, &change.to_string());
                     }
+                }
+                Err(failure) if failure.is_passing() => {
+                    self.files.look_failed(file);
                 }
                 Err(failure) => {
                     self.pause_torrent(torrent, index, &format!("cannot be looked at: {failure}"));

@@ -115,7 +115,7 @@ impl<K: Kernel> Worker<K> {
             Verdict::Resident => {}
             Verdict::Readable => {
                 if self.files.source_of(run.file).is_some_and(|source| source.is_distant) {
-                    self.files.cannot_be_kept(run.file);
+                    self.files.was_not_kept(run.file, now);
                 }
                 for waiter in &waiters {
                     if let Some(connection) = self.connection(ConnectionId::of_waiter(*waiter)) {

@@ -132,8 +132,9 @@ pub struct Worker<K: Kernel> {
     opens: Vec<Option<FileKey>>,
     /// Files of distant mounts being looked at, by the place in their token.
     looks: Vec<Option<File>>,
-    /// Connections whose file could not be opened for want of descriptors: they try again.
-    short_of_files: Vec<Waiter>,
+    /// Connections whose file could not be opened or looked at for a reason that passes: they try again
+    /// at the next tick.
+    for_next_tick: Vec<Waiter>,
     fetches: Fetches,
     fair: Fair,
     deadlines: BinaryHeap<Reverse<(Instant, u32, u32)>>,
@@ -185,7 +186,7 @@ impl<K: Kernel> Worker<K> {
             files: OpenFiles::default(),
             opens: Vec::new(),
             looks: Vec::new(),
-            short_of_files: Vec::new(),
+            for_next_tick: Vec::new(),
             fetches: Fetches::new(ask_again, flights),
             fair: Fair::new(limits::QUANTUM_BYTES),
             deadlines: BinaryHeap::new(),

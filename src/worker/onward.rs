@@ -25,7 +25,8 @@ impl<K: Kernel> Worker<K> {
         }
         let Some(rest) = self.rest_of_file(connection, content, planned) else { return };
         let Some(run) = connection.onward.next(rest) else { return };
-        let Some(source) = self.files.source_of(run.file).filter(|source| source.is_kept) else {
+        let Some(source) = self.files.source_of(run.file).filter(|source| source.is_kept(now))
+        else {
             return;
         };
         if self.kernel.residency(run) == Residency::Resident {

@@ -334,7 +334,7 @@ impl<K: Kernel> Worker<K> {
     /// Whether a run can be sent without waiting for a disk, as far as the system tells.
     fn is_resident(&mut self, run: Run, now: Instant) -> bool {
         let Some(source) = self.files.source_of(run.file) else { return false };
-        if !source.is_kept {
+        if !source.is_kept(now) {
             // Fetching it would be in vain: the copying verb reads it, on a thread.
             return true;
         }

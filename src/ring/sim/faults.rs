@@ -49,6 +49,8 @@ faults! {
     OpenDelayed: 500,
     /// Opening fails (EMFILE).
     OpenFailed: 100,
+    /// Looking at a file fails (EINTR), or the machine that answers for it does not (ETIMEDOUT).
+    LookFailed: 300,
     /// Pages are evicted between the question (residency) and the send.
     EvictedAfterQuestion: 100,
     /// Pages are evicted at any other moment.

@@ -94,6 +94,9 @@ impl State {
     /// A stat that may wait.
     pub(crate) fn on_look(&mut self, op: OpId, inode: usize) {
         if self.is_under_way(op) {
+            if self.meets(Fault::LookFailed) {
+                return self.fail(op, Failure::Os(libc::ETIMEDOUT));
+            }
             if self.disk.inode(inode).distant {
                 self.coverage.meet(Fault::Distant);
             }

@@ -17,7 +17,7 @@ fn source(fetches: &Fetches, inode: u64, device: u64) -> Source {
         device: place,
         extent_bytes: mount.extent_bytes,
         is_distant: false,
-        is_kept: true,
+        fetched_from: Instant::ZERO,
     }
 }
 

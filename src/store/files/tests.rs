@@ -14,7 +14,13 @@ fn key(file: u32) -> FileKey {
 
 fn source() -> Source {
     let id = FileId { device: 1, inode: 2 };
-    Source { id, device: Device::default(), extent_bytes: 0, is_distant: false, is_kept: true }
+    Source {
+        id,
+        device: Device::default(),
+        extent_bytes: 0,
+        is_distant: false,
+        fetched_from: Instant::ZERO,
+    }
 }
 
 fn stat() -> FileStat {
@@ -141,4 +147,48 @@ fn peers_that_come_and_go_while_a_mount_hangs_leave_nothing_behind() {
         assert_eq!(told.last(), Some(&Waiter(9_999)));
         assert!(told.len() <= waiters::limits::WAITERS_UNSWEPT, "{} wait", told.len());
     }
+}
+
+#[test]
+fn a_look_that_failed_is_no_look() {
+    for is_distant in [false, true] {
+        let mut files = OpenFiles::default();
+        let file = test_files(1)[0];
+        files.use_file(key(0), Waiter(0), T0, there);
+        files.opened(key(0), file, (stat(), Source { is_distant, ..source() }), T0);
+        let due_at = T0.after(STAT_INTERVAL);
+        let mut due = Vec::new();
+        files.due_for_a_look(due_at, &mut due);
+        assert_eq!(due.len(), 1);
+        assert!(files.look_failed(file).is_empty());
+        let must_look = match is_distant {
+            false => Found::Unwatched(file, stat()),
+            true => Found::MustLook(file),
+        };
+        assert_eq!(
+            files.use_file(key(0), Waiter(1), due_at, there),
+            must_look,
+            "nothing is served"
+        );
+        let told = files.look_failed(file);
+        assert_eq!(told.contains(&Waiter(1)), is_distant);
+        due.clear();
+        files.due_for_a_look(due_at, &mut due);
+        assert_eq!(due.len(), 1, "looked at again at once");
+        files.looked(file, due_at);
+        assert_eq!(files.use_file(key(0), Waiter(1), due_at, there), Found::Open(file));
+    }
+}
+
+#[test]
+fn a_file_that_the_cache_did_not_keep_is_fetched_again_after_a_while() {
+    let mut files = OpenFiles::default();
+    let file = test_files(1)[0];
+    files.use_file(key(0), Waiter(0), T0, there);
+    files.opened(key(0), file, (stat(), source()), T0);
+    let is_kept = |files: &OpenFiles, now| files.source_of(file).unwrap().is_kept(now);
+    assert!(is_kept(&files, T0));
+    files.was_not_kept(file, T0);
+    assert!(!is_kept(&files, T0) && !is_kept(&files, T0.after(NOT_KEPT_FOR - STAT_INTERVAL)));
+    assert!(is_kept(&files, T0.after(NOT_KEPT_FOR)));
 }
