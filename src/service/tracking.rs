@@ -102,8 +102,12 @@ impl Tracking {
             // The seeder itself may have been told to listen below 1024.
             rules.port_min = 1;
             let kernel = options.kernel;
-            let options = ringseed_tracker::Options { http, udp: Vec::new(), rules, kernel };
-            ringseed_tracker::Server::start(options)
+            ringseed_tracker::Server::start(ringseed_tracker::Options {
+                http,
+                rules,
+                kernel,
+                ..Default::default()
+            })
         };
         let port = limits::TRACKER_PORT;
         let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));

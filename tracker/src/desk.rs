@@ -8,6 +8,7 @@ use ringseed_meta::{InfoHash, Instant};
 use ringseed_wire::tracker::{AnnounceRequest, ScrapeStats, compact};
 use ringseed_wire::tracker_http::{PeerEntry, Retry};
 
+use crate::access::{Published, Reader, Unserved};
 use crate::connection_id::ConnectionIds;
 use crate::figures::{ByProtocol, Figures};
 use crate::limits;
@@ -138,6 +139,8 @@ impl Rules {
 pub(crate) enum Refused {
     #[error("port {port} is reserved for system services: listen on one from {port_min} on")]
     ReservedPort { port: u16, port_min: u16 },
+    #[error("this tracker does not serve this torrent")]
+    Unserved(Unserved),
 }
 
 impl Refused {
@@ -145,7 +148,10 @@ impl Refused {
     pub(crate) fn retry(self) -> Retry {
         match self {
             // The same client announces the same port until somebody changes it.
-            Refused::ReservedPort { .. } => Retry::Never,
+            Refused::ReservedPort { .. } | Refused::Unserved(Unserved::Denied) => Retry::Never,
+            Refused::Unserved(Unserved::NotAllowed) => {
+                Retry::InMinutes(limits::NOT_ALLOWED_RETRY_MIN)
+            }
         }
     }
 }
@@ -186,6 +192,8 @@ pub(crate) struct Counters {
     pub(crate) accepted_connections: u64,
     /// Connections closed because a deadline has passed.
     pub(crate) overdue_connections: u64,
+    /// Announces of torrents that a list does not let be served.
+    pub(crate) unserved_announces: u64,
     /// Requests that were not understood or not allowed.
     pub(crate) refused_requests: u64,
     /// Connections over [`limits::CONNECTIONS_MAX`].
@@ -198,6 +206,7 @@ pub(crate) struct Counters {
 pub(crate) struct Desk {
     pub(crate) swarms: Swarms,
     pub(crate) rules: Rules,
+    access: Reader,
     pub(crate) ids: ConnectionIds,
     pub(crate) counters: Counters,
     /// Peers of the answer that is being written.
@@ -213,10 +222,11 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(rules: Rules, secrets: &Secrets) -> Desk {
+    pub(crate) fn new(rules: Rules, access: &Published, secrets: &Secrets) -> Desk {
         Desk {
             swarms: Swarms::new(rules.bounds, &secrets.tables, Random::new(secrets.random)),
             rules,
+            access: access.reader(),
             ids: ConnectionIds::new(&secrets.connection_ids),
             counters: Counters::default(),
             handed_out: Vec::new(),
@@ -238,6 +248,10 @@ impl Desk {
             self.counters.refused_requests += 1;
             return Err(Refused::ReservedPort { port, port_min });
         }
+        if let Err(unserved) = self.access.seen().admits(&request.info_hash) {
+            self.counters.unserved_announces += 1;
+            return Err(Refused::Unserved(unserved));
+        }
         self.counters.announces += 1;
         Ok(())
     }
@@ -258,6 +272,9 @@ impl Desk {
 
     pub(crate) fn scrape(&mut self, from: IpAddr, info_hash: &InfoHash) -> ScrapeStats {
         self.counters.scrapes += 1;
+        if self.access.seen().admits(info_hash).is_err() {
+            return ScrapeStats::default();
+        }
         self.swarms.scrape(from, info_hash)
     }
 
@@ -268,7 +285,9 @@ impl Desk {
     }
 
     /// What is shown.
-    pub(crate) fn figures(&self, now: Instant) -> Figures {
+    pub(crate) fn figures(&mut self, now: Instant) -> Figures {
+        let access = self.access.seen();
+        let (listed_torrents, is_stale) = (access.torrents() as u64, access.is_stale);
         let counters = &self.counters;
         let by_protocol = |all: u64, http: u64| ByProtocol { http, udp: all.saturating_sub(http) };
         Figures {
@@ -278,6 +297,9 @@ impl Desk {
             displaced_peers: self.swarms.displaced(),
             announces: by_protocol(counters.announces, counters.http_announces),
             scrapes: by_protocol(counters.scrapes, counters.http_scrapes),
+            unserved_announces: counters.unserved_announces,
+            listed_torrents,
+            stale_list: u64::from(is_stale),
             refused_requests: counters.refused_requests,
             connections: self.connections as u64,
             accepted_connections: counters.accepted_connections,

@@ -25,6 +25,12 @@ pub(crate) struct Figures {
     pub(crate) announces: ByProtocol,
     /// Torrents asked after.
     pub(crate) scrapes: ByProtocol,
+    /// Of torrents that a list does not let be served.
+    pub(crate) unserved_announces: u64,
+    /// Torrents on the list.
+    pub(crate) listed_torrents: u64,
+    /// 1 when the list's file has changed and could not be read.
+    pub(crate) stale_list: u64,
     /// Requests that were not understood or not allowed.
     pub(crate) refused_requests: u64,
     /// HTTP connections that are open.
@@ -61,7 +67,7 @@ enum Value {
 }
 
 impl Figures {
-    fn rows(&self) -> [Row; 12] {
+    fn rows(&self) -> [Row; 15] {
         use Value::{Counter, Counters, Gauge};
         let row = |name, help, value| Row { name, help, value };
         [
@@ -75,6 +81,21 @@ impl Figures {
             ),
             row("announces", "Announces taken in", Counters(self.announces)),
             row("scraped_torrents", "Torrents asked after by scrapes", Counters(self.scrapes)),
+            row(
+                "unserved_announces",
+                "Announces of torrents that a list does not let be served",
+                Counter(self.unserved_announces),
+            ),
+            row(
+                "listed_torrents",
+                "Torrents on the list of those that are served, or are not",
+                Gauge(self.listed_torrents),
+            ),
+            row(
+                "stale_list",
+                "Whether the list has changed and could not be read: 1, else 0",
+                Gauge(self.stale_list),
+            ),
             row(
                 "refused_requests",
                 "Requests that were not understood or not allowed",
@@ -211,6 +232,9 @@ mod tests {
             refused_connections: 12,
             overdue_connections: 13,
             dropped_datagrams: 14,
+            unserved_announces: 15,
+            listed_torrents: 16,
+            stale_list: 17,
         }
     }
 
@@ -235,6 +259,9 @@ mod tests {
                 "ringseed_tracker_announces_total{protocol=\"udp\"} 6",
                 "ringseed_tracker_scraped_torrents_total{protocol=\"http\"} 7",
                 "ringseed_tracker_scraped_torrents_total{protocol=\"udp\"} 8",
+                "ringseed_tracker_unserved_announces_total 15",
+                "ringseed_tracker_listed_torrents 16",
+                "ringseed_tracker_stale_list 17",
                 "ringseed_tracker_refused_requests_total 9",
                 "ringseed_tracker_connections 10",
                 "ringseed_tracker_accepted_connections_total 11",

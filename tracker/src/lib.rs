@@ -3,10 +3,11 @@
 //!
 //! [`swarm`] and [`connection_id`] are pure; `http` and `udp` turn completions into answers, in
 //! wire's words; [`Tracker`] is one turn of a loop over any kernel, and [`Server`] a thread that
-//! runs it. Whoever can reach it may announce any torrent.
+//! runs it. Whoever can reach it may announce any torrent, or those that a list lets be served.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod access;
 pub mod connection_id;
 mod desk;
 mod figures;
@@ -23,6 +24,7 @@ mod token;
 mod tracker;
 mod udp;
 
+pub use access::{ListError, ListFile, Listed, Notice, Published};
 pub use desk::{Audience, Rules, RulesError, Secrets};
 pub use server::{Options, Server, StartError, Stopper};
 pub use tracker::Tracker;

@@ -31,6 +31,24 @@ pub const IDENTITY_SEARCH_MAX: usize = 8192;
 /// would have a whole swarm knock there.
 pub const PORT_MIN: u16 = 1024;
 
+/// Torrents of a list of those that are served, or are not. Some 180 MiB, and twice that while it is
+/// read anew.
+pub const LISTED_TORRENTS_MAX: usize = 1 << 22;
+
+/// Bytes of a line of a list: an infohash, and what people write behind it.
+pub const LIST_LINE_BYTES_MAX: usize = 1024;
+
+/// Time between two looks at a list.
+pub const LIST_LOOK: Duration = Duration::from_secs(1);
+
+/// Time after which a change of a list is told from another by the file's times: some file systems
+/// count in seconds.
+pub const LIST_SETTLED: Duration = Duration::from_secs(2);
+
+/// Minutes after which a client may ask again for a torrent that is not on the list of those that are
+/// served (BEP 31): whoever keeps the list may be about to add it.
+pub const NOT_ALLOWED_RETRY_MIN: u32 = 30;
+
 /// Peers told in one answer. 200 are 1,200 bytes in IPv4: one packet; no client uses more.
 pub const HANDED_OUT_MAX: usize = 200;
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use ringseed_ring::system::raise_fd_limit;
-use ringseed_tracker::{Options, Server};
+use ringseed_tracker::{Notice, Options, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -33,11 +33,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Says what became of a list that has changed.
+fn tell(notice: &Notice) {
+    // With stderr closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "ringseed-tracker: {notice}");
+}
+
 /// The server, if there is to be one.
 fn begin(arguments: Arguments) -> anyhow::Result<Option<Server>> {
     let print_config = arguments.print_config;
     let port = std::env::var_os("PORT").map(|port| port.to_string_lossy().into_owned());
-    let options = arguments.options(port.as_deref())?;
+    let options = Options { tell: Some(tell), ..arguments.options(port.as_deref())? };
     if !print_config {
         return start(options).map(Some);
     }

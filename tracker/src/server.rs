@@ -12,6 +12,7 @@ use ringseed_meta::Instant;
 use ringseed_ring::{AnyKernel, Failure, Kernel, KernelChoice, KernelError, KernelOptions, Waker};
 use socket2::{Domain, Socket, Type};
 
+use crate::access::{ListError, ListFile, Notice, Published, Watch};
 use crate::desk::{Rules, Secrets};
 use crate::limits;
 use crate::tracker::Tracker;
@@ -25,6 +26,11 @@ pub struct Options {
     pub udp: Vec<SocketAddr>,
     /// What clients are told and how much is kept.
     pub rules: Rules,
+    /// The torrents that are served, or are not; all are without a list. It is looked at each
+    /// second and may change at any time.
+    pub list: Option<ListFile>,
+    /// Told what became of a list that has changed, by the thread that reads it.
+    pub tell: Option<fn(&Notice)>,
     /// io_uring where it can be had, or what is asked for.
     pub kernel: KernelChoice,
 }
@@ -51,6 +57,9 @@ pub enum StartError {
     /// The rules contradict each other or a limit.
     #[error(transparent)]
     Rules(#[from] crate::desk::RulesError),
+    /// The list of torrents cannot be read or is wrong.
+    #[error(transparent)]
+    List(#[from] ListError),
     /// Neither io_uring nor epoll could be set up, or not the one asked for.
     #[error(transparent)]
     Kernel(#[from] ringseed_ring::StartError),
@@ -72,6 +81,8 @@ pub struct Server {
     udp: Vec<SocketAddr>,
     stopper: Stopper,
     thread: Option<JoinHandle<Result<(), KernelError>>>,
+    /// Ends with it.
+    _watch: Watch,
 }
 
 /// Stops a server from any thread.
@@ -102,6 +113,8 @@ impl Server {
     /// [`StartError`]; nothing is left running then.
     pub fn start(options: Options) -> Result<Server, StartError> {
         options.rules.check()?;
+        let watch = Watch::start(options.list.clone(), options.tell)?;
+        let access = watch.published();
         let http = listen_all(Type::STREAM, &options.http)?;
         let udp = listen_all(Type::DGRAM, &options.udp)?;
         if http.is_empty() && udp.is_empty() {
@@ -116,7 +129,7 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("tracker".to_owned())
             .spawn(move || {
-                match set_up(http, udp, &options, &secrets) {
+                match set_up(http, udp, &options, &access, &secrets) {
                     Ok((AnyKernel::Uring(kernel), tracker)) => serve(*kernel, tracker, &started),
                     Ok((AnyKernel::Epoll(kernel), tracker)) => serve(*kernel, tracker, &started),
                     Err(error) => {
@@ -133,6 +146,7 @@ impl Server {
             http: http_addresses,
             udp: udp_addresses,
             thread: Some(thread),
+            _watch: watch,
         })
     }
 
@@ -214,6 +228,7 @@ fn set_up(
     http: Bound,
     udp: Bound,
     options: &Options,
+    access: &Published,
     secrets: &Secrets,
 ) -> Result<(AnyKernel, Tracker), StartError> {
     let sizes = KernelOptions {
@@ -233,8 +248,12 @@ fn set_up(
     let (http, udp) = (adopt(http)?, adopt(udp)?);
     let rules = options.rules;
     let tracker = match &mut kernel {
-        AnyKernel::Uring(kernel) => Tracker::new(&mut **kernel, &http, &udp, rules, secrets),
-        AnyKernel::Epoll(kernel) => Tracker::new(&mut **kernel, &http, &udp, rules, secrets),
+        AnyKernel::Uring(kernel) => {
+            Tracker::new(&mut **kernel, &http, &udp, rules, access, secrets)
+        }
+        AnyKernel::Epoll(kernel) => {
+            Tracker::new(&mut **kernel, &http, &udp, rules, access, secrets)
+        }
     };
     Ok((kernel, tracker))
 }

@@ -6,10 +6,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
-use clap::{Args, CommandFactory, Parser, ValueEnum};
+use anyhow::{Context, bail};
+use clap::{Args, Parser, ValueEnum};
 use ringseed_ring::KernelChoice;
-use ringseed_tracker::{Audience, Options, Rules};
+use ringseed_tracker::{Audience, ListFile, Listed, Options, Rules};
 use serde::{Deserialize, Serialize};
 
 /// A BitTorrent tracker: announce and scrape over HTTP (BEP 3, 7, 23, 48) and UDP (BEP 15).
@@ -89,6 +89,17 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "WHO")]
     pages: Option<Pages>,
 
+    /// File with the infohashes of the torrents that are served, one a line; no others are. Looked
+    /// at each second; a change counts at once.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_list: Option<PathBuf>,
+
+    /// File with the infohashes of the torrents that are not served, as above.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deny_list: Option<PathBuf>,
+
     /// By what sockets are used: io_uring where it can be had and epoll elsewhere (auto, the
     /// default), or one of them.
     #[arg(long, value_name = "KERNEL")]
@@ -133,7 +144,7 @@ impl Arguments {
                 format!("PORT in the environment is {port:?}: a port is 1 to 65535; unset it")
             })?,
         };
-        Ok(settings.options(port, UdpSocket::bind("[::1]:0").is_ok()))
+        settings.options(port, UdpSocket::bind("[::1]:0").is_ok())
     }
 }
 
@@ -158,11 +169,19 @@ impl Settings {
             connections_max: self.connections_max.or(other.connections_max),
             port_min: self.port_min.or(other.port_min),
             pages: self.pages.or(other.pages),
+            allow_list: self.allow_list.or(other.allow_list),
+            deny_list: self.deny_list.or(other.deny_list),
             kernel: self.kernel.or(other.kernel),
         }
     }
 
-    fn options(self, port: u16, has_ipv6: bool) -> Options {
+    fn options(self, port: u16, has_ipv6: bool) -> anyhow::Result<Options> {
+        let list = match (self.allow_list, self.deny_list) {
+            (Some(_), Some(_)) => bail!("allow-list and deny-list are both set: leave one out"),
+            (Some(path), None) => Some(ListFile { path, listed: Listed::Allowed }),
+            (None, Some(path)) => Some(ListFile { path, listed: Listed::Denied }),
+            (None, None) => None,
+        };
         let (http, udp) = match (self.http, self.udp) {
             (None, None) => (everywhere(port, has_ipv6), everywhere(port, has_ipv6)),
             (http, udp) => (http.unwrap_or_default(), udp.unwrap_or_default()),
@@ -180,12 +199,15 @@ impl Settings {
         rules.port_min = self.port_min.unwrap_or(rules.port_min);
         rules.pages = self.pages.map_or(rules.pages, Audience::from);
         let kernel = self.kernel.map_or(KernelChoice::default(), KernelChoice::from);
-        Options { http, udp, rules, kernel }
+        Ok(Options { http, udp, rules, list, tell: None, kernel })
     }
 
     /// All of them, as they are in `options`.
     fn of(options: &Options) -> Settings {
-        let Options { http, udp, rules, kernel } = options;
+        let Options { http, udp, rules, list, tell: _, kernel } = options;
+        let list = |listed| {
+            list.as_ref().filter(|list| list.listed == listed).map(|list| list.path.clone())
+        };
         Settings {
             http: Some(http.clone()),
             udp: Some(udp.clone()),
@@ -197,6 +219,8 @@ impl Settings {
             connections_max: Some(rules.connections_max),
             port_min: Some(rules.port_min),
             pages: Some(rules.pages.into()),
+            allow_list: list(Listed::Allowed),
+            deny_list: list(Listed::Denied),
             kernel: Some((*kernel).into()),
         }
     }
@@ -207,17 +231,20 @@ fn everywhere(port: u16, has_ipv6: bool) -> Vec<SocketAddr> {
     any.into_iter().filter(|address| address.is_ipv4() || has_ipv6).collect()
 }
 
-/// A file that sets what `options` say, each setting below its help text.
+/// A file that sets what `options` say, each setting below its help text; what is not set stands
+/// there as a comment.
 pub(crate) fn print(options: &Options) -> anyhow::Result<String> {
     let written = toml::to_string(&Settings::of(options)).context("cannot write the settings")?;
-    let command = Arguments::command();
     let mut printed = String::new();
-    for line in written.lines() {
-        let name = line.split_once(" = ").map_or(line, |(name, _)| name);
-        let argument = command.get_arguments().find(|one| one.get_long() == Some(name));
-        let help = argument.and_then(|argument| argument.get_help()).map(ToString::to_string);
+    for setting in Settings::augment_args(clap::Command::new("settings")).get_arguments() {
+        let name = setting.get_long().unwrap_or_default();
+        let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
+        let mut lines = written.lines();
         // Appending to memory does not fail.
-        let _ = writeln!(printed, "# {}\n{line}\n", help.unwrap_or_default());
+        let _ = match lines.find(|line| line.split(" = ").next() == Some(name)) {
+            Some(line) => writeln!(printed, "# {help}\n{line}\n"),
+            None => writeln!(printed, "# {help}\n# {name} = \"FILE\"\n"),
+        };
     }
     Ok(printed)
 }
@@ -264,6 +291,8 @@ impl From<KernelChoice> for Kernel {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn flags(flags: &[&str]) -> Settings {
@@ -273,7 +302,7 @@ mod tests {
 
     #[test]
     fn every_setting_has_a_flag_of_its_name_and_can_be_read_back_with_its_default() {
-        let options = Settings::default().options(DEFAULT_PORT, true);
+        let options = Settings::default().options(DEFAULT_PORT, true).unwrap();
         let printed = print(&options).unwrap();
         assert_eq!(toml::from_str::<Settings>(&printed).unwrap(), Settings::of(&options));
         let command = Arguments::command();
@@ -282,11 +311,29 @@ mod tests {
             .filter(|name| !["config", "print-config", "help", "version"].contains(name))
             .collect();
         for name in &settings {
-            assert!(printed.contains(&format!("\n{name} = ")), "{name}: {printed}");
+            let without = ["allow-list", "deny-list"].contains(name);
+            let line = if without { format!("\n# {name} = ") } else { format!("\n{name} = ") };
+            assert!(printed.contains(&line), "{name}: {printed}");
         }
+        // What the type has and no flag sets would be missing from the printed file.
+        let written = toml::to_string(&Settings::of(&options)).unwrap();
         let set = printed.lines().filter(|line| line.contains(" = ") && !line.starts_with('#'));
-        assert_eq!(set.count(), settings.len(), "{printed}");
-        assert!(!printed.contains("# \n"), "a setting without a flag has no text: {printed}");
+        assert_eq!(set.count(), written.lines().count(), "{printed}");
+        assert!(!printed.contains("# \n"), "a setting without a text: {printed}");
+    }
+
+    #[test]
+    fn one_list_or_the_other_is_followed() {
+        for (flag, listed) in [("--allow-list", Listed::Allowed), ("--deny-list", Listed::Denied)] {
+            let options = flags(&[flag, "/a b"]).options(1, true).unwrap();
+            assert_eq!(options.list, Some(ListFile { path: "/a b".into(), listed }));
+            let printed = print(&options).unwrap();
+            let read: Settings = toml::from_str(&printed).unwrap();
+            assert_eq!(read.options(1, true).unwrap().list, options.list, "{printed}");
+        }
+        let file: Settings = toml::from_str("deny-list = \"/b\"").unwrap();
+        let both = flags(&["--allow-list", "/a"]).or(file).options(1, true);
+        assert!(both.unwrap_err().to_string().contains("leave one out"));
     }
 
     #[test]
@@ -307,7 +354,7 @@ mod tests {
 
     #[test]
     fn help_texts_name_the_defaults() {
-        let printed = print(&Settings::default().options(DEFAULT_PORT, true)).unwrap();
+        let printed = print(&Settings::default().options(DEFAULT_PORT, true).unwrap()).unwrap();
         let of = |name: &str| {
             let (before, after) = printed.split_once(&format!("\n{name} = ")).unwrap();
             let help = before.lines().last().unwrap().replace(['\n', '"'], " ");
@@ -333,7 +380,8 @@ mod tests {
     fn flags_count_before_the_file_and_the_file_before_the_defaults() {
         let file = "interval = 900\nmin-interval = 60\nport-min = 1\npages = \"local\"";
         let file: Settings = toml::from_str(file).unwrap();
-        let options = flags(&["--interval", "600", "--kernel", "epoll"]).or(file).options(1, true);
+        let options =
+            flags(&["--interval", "600", "--kernel", "epoll"]).or(file).options(1, true).unwrap();
         let rules = options.rules;
         assert_eq!((rules.interval.as_secs(), rules.min_interval.as_secs()), (600, 60));
         assert_eq!((rules.port_min, rules.pages), (1, Audience::Local));
@@ -347,7 +395,7 @@ mod tests {
 
     #[test]
     fn each_setting_of_a_file_gives_way_to_its_flag() {
-        let one = Settings::default().options(1, true);
+        let one = Settings::default().options(1, true).unwrap();
         let file = Settings {
             http: Some(vec![]),
             udp: Some(vec![]),
@@ -359,27 +407,30 @@ mod tests {
             connections_max: Some(2),
             port_min: Some(2),
             pages: Some(Pages::None),
+            allow_list: Some("/a".into()),
+            deny_list: None,
             kernel: Some(Kernel::IoUring),
         };
-        assert_eq!(Settings::of(&one).or(file.clone()), Settings::of(&one));
+        let one = Settings { allow_list: Some("/b".into()), ..Settings::of(&one) };
+        assert_eq!(one.clone().or(file.clone()), one);
         assert_eq!(Settings::default().or(file.clone()), file);
-        assert_eq!(Settings::of(&file.clone().options(1, true)), file);
+        assert_eq!(Settings::of(&file.clone().options(1, true).unwrap()), file);
     }
 
     #[test]
     fn the_port_of_the_environment_is_that_of_the_default_addresses() {
-        let options = flags(&[]).options(8080, true);
+        let options = flags(&[]).options(8080, true).unwrap();
         assert_eq!(options.http, options.udp);
         let [v4, v6] = options.http[..] else { panic!("{options:?}") };
         assert_eq!((v4.to_string(), v6.to_string()), ("0.0.0.0:8080".into(), "[::]:8080".into()));
-        assert_eq!(flags(&[]).options(8080, false).http, [v4]);
-        let named = flags(&["--udp", "127.0.0.1:1"]).options(8080, true);
+        assert_eq!(flags(&[]).options(8080, false).unwrap().http, [v4]);
+        let named = flags(&["--udp", "127.0.0.1:1"]).options(8080, true).unwrap();
         assert_eq!((named.http.len(), named.udp.len()), (0, 1), "what is named is all there is");
     }
 
     #[test]
     fn a_short_interval_shortens_the_time_that_clients_wait_in_any_case() {
-        let rules = flags(&["--interval", "60"]).options(1, true).rules;
+        let rules = flags(&["--interval", "60"]).options(1, true).unwrap().rules;
         assert_eq!(rules.min_interval, rules.interval);
     }
 

@@ -10,7 +10,7 @@ use ringseed_meta::Instant;
 use ringseed_ring::Socket;
 use ringseed_ring::sim::{Options, Remote, SimKernel, World};
 
-use crate::{Rules, Secrets, Tracker};
+use crate::{Published, Rules, Secrets, Tracker};
 
 /// A tracker in a world of its own.
 struct Stage {
@@ -18,6 +18,7 @@ struct Stage {
     kernel: SimKernel,
     tracker: Tracker,
     udp: Socket,
+    access: Published,
 }
 
 impl Stage {
@@ -33,8 +34,9 @@ impl Stage {
         let http = world.listen(here()).unwrap();
         let udp = world.bind_datagram().unwrap();
         let secrets = Secrets { tables: [1; 16], connection_ids: [2; 16], random: seed };
-        let tracker = Tracker::new(&mut kernel, &[http], &[udp], rules, &secrets);
-        Stage { world, kernel, tracker, udp }
+        let access = Published::default();
+        let tracker = Tracker::new(&mut kernel, &[http], &[udp], rules, &access, &secrets);
+        Stage { world, kernel, tracker, udp, access }
     }
 
     fn connect(&self, port: u16) -> Remote {

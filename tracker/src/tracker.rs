@@ -6,6 +6,7 @@ use std::time::Duration;
 use ringseed_meta::Instant;
 use ringseed_ring::{Kernel, KernelError, Socket, Wait};
 
+use crate::access::Published;
 use crate::desk::{Desk, Rules, Secrets};
 use crate::http::{Hall, Http};
 use crate::limits;
@@ -28,12 +29,13 @@ impl Tracker {
         http: &[Socket],
         udp: &[Socket],
         rules: Rules,
+        access: &Published,
         secrets: &Secrets,
     ) -> Tracker {
         let mut outbox = Outbox::default();
         let http = Http::new(kernel, &mut outbox, http);
         let udp = Udp::new(kernel, &mut outbox, udp);
-        Tracker { desk: Desk::new(rules, secrets), http, udp, outbox }
+        Tracker { desk: Desk::new(rules, access, secrets), http, udp, outbox }
     }
 
     /// One turn of the loop: answers what has completed (a bounded number), does what time has

@@ -3,7 +3,12 @@
 use ringseed_ring::sim::{Fault, Faults, RemoteState};
 use ringseed_wire::tracker_udp::{Response, write_connect_request, write_scrape_request};
 
+use std::sync::Arc;
+
+use ringseed_meta::InfoHash;
+
 use super::*;
+use crate::access::{Access, Listed};
 use crate::{Audience, limits};
 
 fn calm() -> Stage {
@@ -250,5 +255,40 @@ fn answers_under_way_are_sent_when_the_tracker_is_stopped() {
     slow.close();
     stage.run_ms(10);
     assert!(stage.tracker.is_closed());
+    stage.end();
+}
+
+#[test]
+fn a_list_that_changes_counts_for_the_next_announce_and_scrape() {
+    let mut stage = calm();
+    let remote = stage.connect(1);
+    let told = |stage: &mut Stage, request: &str| {
+        remote.write(request.as_bytes());
+        stage.run_ms(1);
+        read(&remote)
+    };
+    let scrape = get(&format!("/scrape?info_hash=%01{}", "t".repeat(19)));
+    assert_eq!(told(&mut stage, &announce(1, 1)), announced(1));
+    let mut of_torrent = [b't'; 20];
+    of_torrent[0] = 1;
+    let torrents = || Arc::new([InfoHash(of_torrent)].into_iter().collect());
+    stage.access.put(Access::of(Listed::Denied, torrents(), false));
+    let refused = told(&mut stage, &announce(1, 2));
+    assert!(
+        refused.contains("does not serve") && refused.ends_with("retry in5:nevere"),
+        "{refused}"
+    );
+    assert!(told(&mut stage, &scrape).contains("10:incompletei0e"), "nothing is told of it");
+    assert_eq!(told(&mut stage, &announce(2, 2)), announced(1));
+    stage.access.put(Access::of(Listed::Allowed, torrents(), false));
+    assert_eq!(told(&mut stage, &announce(1, 2)), announced(2), "who was refused was not listed");
+    let refused = told(&mut stage, &announce(2, 3));
+    let retry = format!("retry ini{}ee", limits::NOT_ALLOWED_RETRY_MIN);
+    assert!(refused.contains("does not serve") && refused.ends_with(&retry), "{refused}");
+    assert!(told(&mut stage, &scrape).contains("10:incompletei2e"));
+    let stats = told(&mut stage, &get("/stats"));
+    for figure in ["\"unserved_announces\": 2", "\"listed_torrents\": 1", "\"stale_list\": 0"] {
+        assert!(stats.contains(figure), "{stats}");
+    }
     stage.end();
 }

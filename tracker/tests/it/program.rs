@@ -109,6 +109,8 @@ fn arguments_that_make_no_sense_are_refused() {
         ["--http", "127.0.0.1:0", "--peers-max", "0"],
         ["--http", "127.0.0.1:0", "--config", "/nowhere/tracker.toml"],
         ["--interval", "0", "--print-config", "--pages=none"],
+        ["--http", "127.0.0.1:0", "--deny-list", "/nowhere/list"],
+        ["--allow-list", "/a", "--deny-list", "/a"],
     ] {
         let (code, said) = run(&arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
@@ -149,4 +151,27 @@ fn the_port_of_the_environment_is_obeyed() {
         assert_eq!(refused.status.code(), Some(2), "{said}");
         assert!(said.contains(&format!("{port:?}")), "{said}");
     }
+}
+
+#[test]
+fn a_list_is_reloaded_while_the_tracker_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list");
+    let hex = |torrent: char| format!("{:02x}", torrent as u32).repeat(20);
+    std::fs::write(&list, hex('t') + "  allowed\n").unwrap();
+    let program =
+        Program::start(&["--http", "127.0.0.1:0", "--allow-list", list.to_str().unwrap()]);
+    let mut client = Client::connect(program.http[0]);
+    let mut serves = |torrent| {
+        let answer = client.get(&announce(torrent, 'p', 7000, "&left=5")).body;
+        String::from_utf8_lossy(&answer).contains("8:interval")
+    };
+    assert_eq!((serves('t'), serves('u')), (true, false));
+    std::fs::write(folder.path().join("new"), hex('u')).unwrap();
+    std::fs::rename(folder.path().join("new"), &list).unwrap();
+    // A second, and as much as a busy machine needs.
+    let until = std::time::SystemTime::now() + std::time::Duration::from_secs(30);
+    while !serves('u') && std::time::SystemTime::now() < until {}
+    assert_eq!((serves('t'), serves('u')), (false, true));
+    assert_eq!(program.stop("TERM").code(), Some(0));
 }
