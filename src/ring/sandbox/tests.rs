@@ -1,3 +1,5 @@
+mod names;
+
 use std::fs::File;
 use std::os::fd::AsFd;
 
@@ -96,7 +98,7 @@ fn the_send_path_works_inside() {
 }
 
 #[test]
-fn threads_and_names_work_inside() {
+fn threads_and_names_of_the_hosts_file_work_inside() {
     inside(|| {
         assert_eq!(std::thread::spawn(|| 5).join().unwrap(), 5);
         // A thread that is started later is in it as well.
