@@ -1,6 +1,6 @@
 //! A batch for one socket: bytes of our own and runs of files, in send order, with a cursor.
 
-use crate::Run;
+use crate::{Cipher, Run};
 
 /// One piece of a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +24,7 @@ pub struct Batch {
     offset: u32,
     /// Bytes not sent yet.
     left: u64,
+    cipher: Option<Box<dyn Cipher>>,
 }
 
 impl Batch {
@@ -91,9 +92,34 @@ impl Batch {
         })
     }
 
-    /// What is left, if that is one stretch of the batch's own bytes (control frames, answers).
+    /// From now on all that leaves is enciphered, which the copying verb does whatever verb is asked
+    /// for: what goes by reference cannot be changed. Whoever fills a connection's next batch moves
+    /// the cipher there by [`Batch::take_cipher`] once this one is sent.
+    pub fn set_cipher(&mut self, cipher: Box<dyn Cipher>) {
+        self.cipher = Some(cipher);
+    }
+
+    /// The cipher, which stands behind the last byte that was sent.
+    pub fn take_cipher(&mut self) -> Option<Box<dyn Cipher>> {
+        self.cipher.take()
+    }
+
+    pub(crate) fn is_enciphered(&self) -> bool {
+        self.cipher.is_some()
+    }
+
+    /// Makes the first bytes of what is left into what the socket is to be given.
+    pub(crate) fn encipher(&mut self, bytes: &mut [u8]) {
+        if let Some(cipher) = &mut self.cipher {
+            cipher.apply(bytes);
+        }
+    }
+
+    /// What is left, if that is one stretch of the batch's own bytes (control frames, answers) and
+    /// leaves as it is.
     pub(crate) fn as_plain_bytes(&self) -> Option<&[u8]> {
         match self.remaining().next()? {
+            _ if self.is_enciphered() => None,
             Part::Bytes { start, length } if u64::from(length) == self.left => {
                 Some(self.bytes_of(start, length))
             }
@@ -109,6 +135,9 @@ impl Batch {
     /// Moves the cursor over `sent` bytes (at most [`Batch::len`]).
     pub fn advance(&mut self, sent: u64) {
         debug_assert!(sent <= self.left, "a cursor past the end of its batch");
+        if let Some(cipher) = &mut self.cipher {
+            cipher.advance(sent.min(self.left));
+        }
         self.left -= sent.min(self.left);
         let mut sent = sent;
         while sent > 0 && self.part < self.parts.len() {
@@ -154,6 +183,7 @@ impl Batch {
         self.parts.clear();
         self.bytes.clear();
         (self.part, self.offset, self.left) = (0, 0, 0);
+        self.cipher = None;
     }
 }
 

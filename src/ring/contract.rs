@@ -5,6 +5,7 @@
 
 mod clauses;
 mod moves;
+mod order;
 mod real;
 #[cfg(feature = "sim")]
 mod simulated;
@@ -205,6 +206,8 @@ macro_rules! contract {
             receives_starved_of_buffers_go_on_when_some_came_home,
             a_full_socket_gives_the_batch_back_with_its_cursor,
             a_batch_of_every_kind_of_part_arrives_byte_for_byte,
+            own_bytes_and_blocks_leave_in_the_order_they_were_put_in,
+            all_that_an_enciphered_connection_sends_goes_through_its_cipher_in_order,
             a_run_past_the_end_fails_the_batch,
             files_are_opened_below_their_root_only,
             reads_tell_where_a_file_ends,

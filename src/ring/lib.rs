@@ -8,6 +8,7 @@ mod address;
 mod arena;
 mod batch;
 mod buffers;
+mod cipher;
 #[cfg(test)]
 mod contract;
 mod counters;
@@ -37,6 +38,7 @@ mod waker;
 
 pub use batch::{Batch, Part};
 pub use buffers::{BufferPool, RecvBuffer};
+pub use cipher::Cipher;
 pub use counters::Counters;
 pub use kernel::{Kernel, KernelError, Wait};
 pub use native::{AnyKernel, EpollKernel, KernelOptions, NativeKernel, UringKernel};

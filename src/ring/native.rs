@@ -156,6 +156,7 @@ impl<E: Engine> NativeKernel<E> {
         }
         let fd = owned.fd();
         let plain = batch.as_plain_bytes().map(|bytes| sys::send(fd, bytes));
+        let verb = if batch.is_enciphered() { Verb::Copy } else { verb };
         let result = match (plain, verb, self.gather.as_mut()) {
             (Some(Ok(bytes)), _, _) => {
                 batch.advance(bytes as u64);

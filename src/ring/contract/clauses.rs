@@ -1,6 +1,7 @@
 //! The clauses. Each gets a kernel of its own and leaves no op unfinished.
 
 pub(super) use super::moves::*;
+pub(super) use super::order::*;
 use super::*;
 use crate::{Batch, Part, Residency, Run, Verb};
 

@@ -194,8 +194,10 @@ impl<E: Engine> NativeKernel<E> {
             let (Some(owned), Some(scratch)) = (owned, &job.scratch) else {
                 return Err(Failure::Os(libc::EBADF));
             };
-            // SAFETY: `lay_out` has filled laid_bytes of the mapping, and no read is on its way.
-            let bytes = unsafe { std::slice::from_raw_parts(scratch.as_ptr(), job.laid_bytes) };
+            // SAFETY: `lay_out` has filled laid_bytes of the mapping, which is this job's alone, and no
+            // read is on its way.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(scratch.as_ptr(), job.laid_bytes) };
+            batch.encipher(bytes);
             self.counters.bytes_read += bytes.len() as u64;
             match sys::send(owned.fd(), bytes) {
                 Ok(bytes) => {

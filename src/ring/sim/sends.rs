@@ -48,11 +48,11 @@ impl State {
             self.violated(format!("{op:?} sends an empty batch"));
         }
         match verb {
-            Verb::Splice => {
+            Verb::Splice if !batch.is_enciphered() => {
                 let gathered = self.gather(&batch);
                 self.fill_socket(op, connection, batch, (gathered, verb));
             }
-            Verb::Copy => self.read_into_scratch(op, connection, batch),
+            _ => self.read_into_scratch(op, connection, batch),
         }
     }
 
@@ -243,7 +243,7 @@ impl State {
 
     /// All files of a copying send were read: `file_bytes` holds them one after the other.
     pub(crate) fn scratch_read(&mut self, op: OpId, file_bytes: Vec<u8>) {
-        let Some(send) = self.take_scratch(op) else { return };
+        let Some(mut send) = self.take_scratch(op) else { return };
         let mut bytes: Vec<u8> = Vec::with_capacity(file_bytes.len() + 64);
         let mut from_files = file_bytes.as_slice();
         for part in &send.parts {
@@ -259,6 +259,7 @@ impl State {
                 }
             }
         }
+        send.batch.encipher(&mut bytes);
         let mut gathered = Gathered::default();
         let length = bytes.len();
         gathered.push(Segment::Owned { bytes: Rc::from(bytes), start: 0, length });
