@@ -18,6 +18,9 @@ pub union RawAddress {
 }
 
 impl RawAddress {
+    /// No address.
+    pub(crate) const NONE: RawAddress = RawAddress { bytes: [0; ADDRESS_BYTES] };
+
     /// For system calls that read it.
     pub(crate) fn as_ptr(&self) -> *const libc::sockaddr {
         (self as *const RawAddress).cast()

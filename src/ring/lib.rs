@@ -12,6 +12,7 @@ mod cipher;
 #[cfg(test)]
 mod contract;
 mod counters;
+mod datagrams;
 mod engine;
 mod epoll;
 mod files;
@@ -40,6 +41,7 @@ pub use batch::{Batch, Part};
 pub use buffers::{BufferPool, RecvBuffer};
 pub use cipher::Cipher;
 pub use counters::Counters;
+pub use datagrams::Datagrams;
 pub use kernel::{Kernel, KernelError, Wait};
 pub use native::{AnyKernel, EpollKernel, KernelOptions, NativeKernel, UringKernel};
 pub use op::{

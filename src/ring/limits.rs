@@ -141,3 +141,7 @@ pub const TOUCHES_REACH_BYTES: u64 = 128 << 10;
 /// Bytes of a page, in which pipes count their slots and cachestat its answers. Where the system has
 /// larger ones, batches are copied.
 pub const PAGE_BYTES: usize = 4_096;
+
+/// Datagrams that one system call sends: what it costs is shared by so many that it is not seen any
+/// more, and the call's list takes 7 KiB of stack.
+pub const DATAGRAMS_TOGETHER: usize = 64;

@@ -267,6 +267,9 @@ impl<E: Engine> Kernel for NativeKernel<E> {
             Op::SendDatagram { socket, to, bytes } => {
                 self.push_send_datagram(socket, to, &bytes, token)
             }
+            Op::SendDatagrams { socket, datagrams } => {
+                self.push_send_datagrams(socket, datagrams, token)
+            }
             Op::Connect { to, from } => self.push_connect(to, from, token),
             Op::Close { socket, reset } => self.push_close(socket, reset, token),
             Op::Detach { socket } => self.push_detach(socket, token),

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::threads::Lane;
-use crate::{Batch, RecvBuffer, mount, sys};
+use crate::{Batch, Datagrams, RecvBuffer, mount, sys};
 
 /// The caller's own number for an op; comes back in each of its completions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -178,6 +178,9 @@ pub enum Op {
     ReceiveDatagram { socket: Socket },
     /// One datagram, at once and without waiting; lost when the socket is full. -> `Done`.
     SendDatagram { socket: Socket, to: SocketAddr, bytes: Box<[u8]> },
+    /// As [`Op::SendDatagram`], of many at once, in their order: those that the socket has no room for are
+    /// lost, as are single ones that cannot be sent. -> `DatagramsSent`.
+    SendDatagrams { socket: Socket, datagrams: Box<Datagrams> },
     /// Sends what is left of the batch. -> `Sent`, with the batch: not empty when the socket took
     /// less (poll, ask residency again, send again). At most one for each socket at a time.
     /// `Failed(Run)`: nothing more of it is sent, and what was sent may end within a frame.
@@ -235,6 +238,11 @@ pub enum Outcome {
     Sent {
         bytes: u32,
         batch: Box<Batch>,
+    },
+    /// So many of them were `lost`. They are cleared; their memory may be used again.
+    DatagramsSent {
+        datagrams: Box<Datagrams>,
+        lost: u32,
     },
     Closed,
     /// For [`Kernel::attach`](crate::Kernel::attach) of another kernel.

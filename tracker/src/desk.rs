@@ -13,7 +13,7 @@ use crate::connection_id::ConnectionIds;
 use crate::figures::{ByProtocol, Figures};
 use crate::limits;
 use crate::random::Random;
-use crate::swarm::{Bounds, Swarms};
+use crate::swarm::{Bounds, Hint, Swarms};
 
 /// What clients are told, and how much is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -200,6 +200,8 @@ pub(crate) struct Counters {
     pub(crate) refused_connections: u64,
     /// Datagrams without a good connection id, or not of BEP 15: not answered.
     pub(crate) dropped_datagrams: u64,
+    /// Answers that no socket had room for.
+    pub(crate) lost_datagrams: u64,
 }
 
 /// The one place where announces are taken in.
@@ -270,6 +272,23 @@ impl Desk {
         Ok(self.swarms.announce(now, from, request, &mut self.handed_out))
     }
 
+    /// As [`Desk::announce`], with the peers packed.
+    ///
+    /// # Errors
+    /// As [`Desk::admit`].
+    pub(crate) fn announce_packed(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        request: &AnnounceRequest,
+        hint: Hint,
+    ) -> Result<(ScrapeStats, &[u8]), Refused> {
+        self.admit(request)?;
+        self.packed.clear();
+        let stats = self.swarms.announce_packed(now, from, request, hint, &mut self.packed);
+        Ok((stats, &self.packed))
+    }
+
     pub(crate) fn scrape(&mut self, from: IpAddr, info_hash: &InfoHash) -> ScrapeStats {
         self.counters.scrapes += 1;
         if self.access.seen().admits(info_hash).is_err() {
@@ -306,6 +325,7 @@ impl Desk {
             refused_connections: counters.refused_connections,
             overdue_connections: counters.overdue_connections,
             dropped_datagrams: counters.dropped_datagrams,
+            lost_datagrams: counters.lost_datagrams,
         }
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Figures {
     pub(crate) overdue_connections: u64,
     /// Not answered: without a good connection id, or not of BEP 15.
     pub(crate) dropped_datagrams: u64,
+    /// Answers that no socket had room for.
+    pub(crate) lost_datagrams: u64,
 }
 
 /// One count for each protocol.
@@ -121,6 +123,11 @@ impl Figures {
                 "dropped_datagrams",
                 "UDP packets not answered for want of a good connection id or of sense",
                 Counter(self.dropped_datagrams),
+            ),
+            row(
+                "lost_datagrams",
+                "UDP answers that the socket had no room for, or that the system would not send",
+                Counter(self.lost_datagrams),
             ),
         ]
     }
@@ -235,6 +242,7 @@ mod tests {
             unserved_announces: 15,
             listed_torrents: 16,
             stale_list: 17,
+            lost_datagrams: 18,
         }
     }
 
@@ -268,6 +276,7 @@ mod tests {
                 "ringseed_tracker_refused_connections_total 12",
                 "ringseed_tracker_overdue_connections_total 13",
                 "ringseed_tracker_dropped_datagrams_total 14",
+                "ringseed_tracker_lost_datagrams_total 18",
             ]
         );
         assert!(page.contains("# TYPE ringseed_tracker_peers gauge\n"), "{page}");

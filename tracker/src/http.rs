@@ -67,7 +67,7 @@ impl Http {
             | Tag::HttpWritable(place)
             | Tag::HttpClose(place) => place,
             Tag::ListenerClose(listener) => return self.on_listener_closed(listener),
-            Tag::UdpReceive(_) | Tag::UdpClose(_) | Tag::Ignored => return,
+            Tag::UdpReceive(_) | Tag::UdpSend(_) | Tag::UdpClose(_) | Tag::Ignored => return,
         };
         if let Tag::HttpClose(_) = tag {
             self.on_closed(place);

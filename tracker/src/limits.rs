@@ -155,6 +155,10 @@ pub const SILENT_MARGIN: Duration = Duration::from_secs(120);
 /// of headers). 202 IPv4 peers, or 67 of IPv6.
 pub const DATAGRAM_BYTES_MAX: usize = 1232;
 
+/// Datagrams that are answered together, and sent by one call: what they miss in the caches is fetched
+/// side by side.
+pub const DATAGRAMS_TOGETHER: usize = 64;
+
 /// Receive buffers of the ring: as many requests and datagrams as come between two turns.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 

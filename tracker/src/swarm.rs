@@ -97,7 +97,7 @@ enum Expiry {
 
 /// Where a torrent was when it was looked for, or nowhere. What happens in between may move it: it is
 /// looked for again then.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Hint(Option<u32>);
 
 impl Swarms {

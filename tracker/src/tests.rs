@@ -3,6 +3,7 @@
 
 mod play;
 mod scenes;
+mod together;
 
 use std::net::SocketAddr;
 

@@ -13,6 +13,7 @@ pub(crate) enum Tag {
     UdpReceive(u32),
     UdpClose(u32),
     ListenerClose(u32),
+    UdpSend(u32),
     /// Nothing depends on how it ends.
     Ignored,
 }
@@ -29,6 +30,7 @@ impl Tag {
             Tag::UdpReceive(place) => (6, place),
             Tag::UdpClose(place) => (7, place),
             Tag::ListenerClose(place) => (8, place),
+            Tag::UdpSend(place) => (9, place),
         };
         Token(kind << 32 | u64::from(place))
     }
@@ -44,6 +46,7 @@ impl Tag {
             6 => Tag::UdpReceive(place),
             7 => Tag::UdpClose(place),
             8 => Tag::ListenerClose(place),
+            9 => Tag::UdpSend(place),
             _ => Tag::Ignored,
         }
     }
@@ -65,6 +68,7 @@ mod tests {
                 Tag::UdpReceive(place),
                 Tag::UdpClose(place),
                 Tag::ListenerClose(place),
+                Tag::UdpSend(place),
                 Tag::Ignored,
             ] {
                 assert_eq!(Tag::of(tag.token()), tag);

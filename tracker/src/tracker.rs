@@ -52,7 +52,7 @@ impl Tracker {
             let (desk, outbox) = (&mut self.desk, &mut self.outbox);
             let mut hall = Hall { kernel, outbox, desk, now };
             match tag {
-                Tag::UdpReceive(_) | Tag::UdpClose(_) => {
+                Tag::UdpReceive(_) | Tag::UdpSend(_) | Tag::UdpClose(_) => {
                     self.udp.on_completion(&mut hall, tag, completion);
                 }
                 _ => self.http.on_completion(&mut hall, tag, completion),
@@ -63,6 +63,8 @@ impl Tracker {
                 break;
             }
         }
+        let (desk, outbox) = (&mut self.desk, &mut self.outbox);
+        self.udp.answer_all(&mut Hall { kernel, outbox, desk, now });
         self.on_time(kernel, now);
         if wait != Wait::No && self.outbox.is_empty() {
             wait = Wait::AtMost(self.deadline().since(now));

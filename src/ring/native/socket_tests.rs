@@ -106,6 +106,42 @@ fn datagrams_come_with_their_sender_and_go<E: Engine>() {
     }
 }
 
+fn many_datagrams_go_together<E: Engine>() {
+    const COUNT: u16 = 150;
+    let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
+    let socket = kernel.adopt(UdpSocket::bind("127.0.0.1:0").unwrap().into()).unwrap();
+    let peers = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let to = peers.each_ref().map(|peer| peer.local_addr().unwrap());
+    let mut datagrams = Box::<crate::Datagrams>::default();
+    for number in 0..COUNT {
+        let to = match number {
+            // Nobody may send to port 0, nor from IPv4 to IPv6.
+            70 => SocketAddr::from(([127, 0, 0, 1], 0)),
+            100 => "[::1]:9".parse().unwrap(),
+            _ => to[usize::from(number % 2)],
+        };
+        datagrams.push(to, |bytes| {
+            bytes.extend_from_slice(&number.to_be_bytes()[..]);
+            bytes.resize(bytes.len() + usize::from(number), 7);
+            true
+        });
+    }
+    kernel.push(Op::SendDatagrams { socket, datagrams }, Token(1)).unwrap();
+    let Outcome::DatagramsSent { datagrams, lost: 2 } = next(&mut kernel).outcome else {
+        panic!("not all were sent")
+    };
+    assert!(datagrams.is_empty());
+    for number in (0..COUNT).filter(|number| ![70, 100].contains(number)) {
+        let mut bytes = [0; 400];
+        let length = peers[usize::from(number % 2)].recv(&mut bytes).unwrap();
+        assert_eq!((&bytes[..2], length), (&number.to_be_bytes()[..], 2 + usize::from(number)));
+    }
+    kernel.push(Op::Close { socket, reset: false }, Token(2)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Closed));
+    kernel.push(Op::SendDatagrams { socket, datagrams }, Token(3)).unwrap();
+    assert!(matches!(next(&mut kernel).outcome, Outcome::Failed(Failure::Os(libc::EBADF))));
+}
+
 fn direct_calls_never_wait<E: Engine>() {
     let mut kernel = NativeKernel::<E>::new(&small()).unwrap();
     let (socket, mut stream) = accept(&mut kernel);
@@ -425,6 +461,7 @@ on_both_engines! {
     accepted_sockets_inherit_the_options_of_their_listener,
     a_connection_is_made_from_the_address_asked_for,
     datagrams_come_with_their_sender_and_go,
+    many_datagrams_go_together,
     direct_calls_never_wait,
     a_widened_window_takes_more_than_the_system_gives,
     a_full_op_table_gives_the_op_back_and_lets_closes_through,

@@ -6,10 +6,11 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::datagrams::send_together;
 use crate::engine::Engine;
 use crate::limits::OPS_A_SOCKET;
 use crate::op::Loose;
-use crate::{Completion, Detached, Failure, OpId, Outcome, Socket, Token, sys};
+use crate::{Completion, Datagrams, Detached, Failure, OpId, Outcome, Socket, Token, sys};
 
 use super::NativeKernel;
 
@@ -193,5 +194,34 @@ impl<E: Engine> NativeKernel<E> {
             _ => Err(Failure::Os(libc::EBADF)),
         };
         self.done_or_failed(token, result)
+    }
+
+    /// [`Op::SendDatagrams`](crate::Op::SendDatagrams).
+    pub(super) fn push_send_datagrams(
+        &mut self,
+        socket: Socket,
+        mut datagrams: Box<Datagrams>,
+        token: Token,
+    ) -> OpId {
+        let owned = self.sockets.get(socket.index, socket.generation);
+        let Some(owned) = owned.filter(|owned| !owned.is_leaving()) else {
+            return self.done_now(token, Outcome::Failed(Failure::Os(libc::EBADF)));
+        };
+        let (mut tried, mut lost) = (0, 0);
+        while tried < datagrams.len() {
+            match send_together(owned.fd(), datagrams.iter_from(tried)) {
+                Ok(sent) => tried += sent,
+                Err(libc::EINTR) => {}
+                // As networks do.
+                Err(libc::EAGAIN) => {
+                    lost += (datagrams.len() - tried) as u32;
+                    break;
+                }
+                // This one cannot be sent: nobody routes to its address, or a filter says no.
+                Err(_) => (tried, lost) = (tried + 1, lost + 1),
+            }
+        }
+        datagrams.clear();
+        self.done_now(token, Outcome::DatagramsSent { datagrams, lost })
     }
 }

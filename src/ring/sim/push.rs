@@ -8,7 +8,9 @@ use super::faults::Fault;
 use super::ops::Ops;
 use super::reads::{PendingRead, Purpose, Stretch};
 use super::state::{Endpoint, Entry, Event, State};
-use crate::{Batch, Directory, Failure, File, Op, OpId, Outcome, Run, Socket, Token, Verb};
+use crate::{
+    Batch, Datagrams, Directory, Failure, File, Op, OpId, Outcome, Run, Socket, Token, Verb,
+};
 
 impl State {
     /// `Err` gives the op back: the table is full.
@@ -26,6 +28,9 @@ impl State {
             Op::ReceiveDatagram { socket } => self.push_receive_datagram(socket, token),
             Op::SendDatagram { socket, to, bytes } => {
                 self.push_send_datagram(socket, to, bytes.into_vec(), token)
+            }
+            Op::SendDatagrams { socket, datagrams } => {
+                self.push_send_datagrams(socket, datagrams, token)
             }
             Op::Connect { to, from: _ } => {
                 let op = self.start("connect", token, None);
@@ -172,6 +177,33 @@ impl State {
         of.sent.push((to, bytes));
         self.interrupted = true;
         self.post(op, Outcome::Done, false);
+        op
+    }
+
+    fn push_send_datagrams(
+        &mut self,
+        socket: Socket,
+        mut datagrams: Box<Datagrams>,
+        token: Token,
+    ) -> OpId {
+        let op = self.start("send datagrams", token, Some(socket));
+        // Those behind it find no room.
+        let full = self.hits(Fault::SocketFull);
+        let room =
+            if full { self.random.below(datagrams.len() as u64) as usize } else { usize::MAX };
+        let Some(entry) = self.usable(op, socket) else { return op };
+        let Endpoint::Datagram(of) = &mut entry.endpoint else {
+            return self.misused(op, "datagrams on another kind of socket");
+        };
+        let sent = datagrams.iter_from(0).take(room);
+        of.sent.extend(sent.map(|(to, bytes)| (to, bytes.to_vec())));
+        let lost = datagrams.len().saturating_sub(room) as u32;
+        if lost > 0 {
+            self.coverage.meet(Fault::SocketFull);
+        }
+        self.interrupted = true;
+        datagrams.clear();
+        self.post(op, Outcome::DatagramsSent { datagrams, lost }, false);
         op
     }
 

@@ -313,6 +313,17 @@ fn a_connection_to_a_remote_listener_and_datagrams_work_both_ways() {
     scene.push(Op::SendDatagram { socket: udp, to: from, bytes: (*b"pong").into() }, 5);
     assert!(matches!(scene.next().outcome, Outcome::Done));
     assert_eq!(scene.world.datagrams_sent(udp), [(address(51), b"pong".to_vec())]);
+    let mut datagrams = Box::<crate::Datagrams>::default();
+    for (port, text) in [(51, b"one"), (52, b"two")] {
+        datagrams.push(address(port), |bytes| {
+            bytes.extend_from_slice(text);
+            true
+        });
+    }
+    scene.push(Op::SendDatagrams { socket: udp, datagrams }, 6);
+    assert!(matches!(scene.next().outcome, Outcome::DatagramsSent { lost: 0, .. }));
+    let sent = [(address(51), b"one".to_vec()), (address(52), b"two".to_vec())];
+    assert_eq!(scene.world.datagrams_sent(udp), sent);
 }
 
 #[test]
