@@ -19,6 +19,8 @@ const TOGETHER: usize = 64;
 const IN_BYTES: usize = 2048;
 /// Bytes of an answer to an announce.
 const OUT_BYTES: usize = 320;
+/// The rest of an answer: an interval, counts and peers that may be.
+const FILLER: u8 = 1;
 /// Bytes of a connect request, and of the answer.
 const CONNECT_BYTES: usize = 16;
 
@@ -61,7 +63,7 @@ fn by_ring(socket: UdpSocket) -> Result<(), Box<dyn std::error::Error>> {
     let mut kernel = UringKernel::new(&options)?;
     let socket = kernel.adopt(socket.into())?;
     let (mut answers, mut spare) = (Box::<Datagrams>::default(), None);
-    let mut bytes = [0; OUT_BYTES];
+    let mut bytes = [FILLER; OUT_BYTES];
     let mut receives = false;
     loop {
         if !receives {
@@ -102,7 +104,7 @@ fn by_ring(socket: UdpSocket) -> Result<(), Box<dyn std::error::Error>> {
 fn by_calls(socket: &UdpSocket) -> Result<(), Box<dyn std::error::Error>> {
     let fd = socket.as_raw_fd();
     let mut inputs = vec![[0u8; IN_BYTES]; TOGETHER];
-    let mut outputs = vec![[0u8; OUT_BYTES]; TOGETHER];
+    let mut outputs = vec![[FILLER; OUT_BYTES]; TOGETHER];
     // SAFETY: these are valid with all bytes zero.
     let mut names: [libc::sockaddr_in6; TOGETHER] = unsafe { std::mem::zeroed() };
     let mut slices = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; TOGETHER];
