@@ -69,7 +69,7 @@ enum Value {
 }
 
 impl Figures {
-    fn rows(&self) -> [Row; 15] {
+    fn rows(&self) -> [Row; 16] {
         use Value::{Counter, Counters, Gauge};
         let row = |name, help, value| Row { name, help, value };
         [
