@@ -418,6 +418,7 @@ impl<K: Kernel> Worker<K> {
     fn end_batch(&mut self, connection: &mut Connection, batch: Box<Batch>) {
         self.kernel.recycle(batch);
         connection.outgoing = Outgoing::Nothing;
+        connection.vain.batch_ended();
         connection.frames.clear();
         connection.pinned.drain(..).for_each(|file| self.files.unpin(file));
         if connection.phase == Phase::Draining {
@@ -445,13 +446,11 @@ impl<K: Kernel> Worker<K> {
             }
         };
         if std::mem::take(&mut connection.copy_next) {
-            connection.verb = Verb::Copy;
+            self.copy_rest(&mut connection);
         }
         if batch.is_empty() {
             self.end_batch(&mut connection, batch);
-        } else if connection.verb == Verb::Copy
-            || self.rest_is_resident(&mut connection, &batch, now)
-        {
+        } else if connection.verb == Verb::Copy || self.rest_can_go(&mut connection, &batch, now) {
             let verb = connection.verb;
             self.hand_over(&mut connection, batch, verb);
         } else {
@@ -460,17 +459,26 @@ impl<K: Kernel> Worker<K> {
         self.put(connection);
     }
 
-    fn rest_is_resident(
-        &mut self,
-        connection: &mut Connection,
-        batch: &Batch,
-        now: Instant,
-    ) -> bool {
+    /// The rest of a batch goes by the copying verb.
+    fn copy_rest(&mut self, connection: &mut Connection) {
+        if connection.verb != Verb::Copy {
+            connection.verb = Verb::Copy;
+            self.shared.counters.copied_batches.add(1);
+        }
+    }
+
+    /// Whether the rest of a batch can be sent now: its pages are there, or it is copied since they went
+    /// again and again. Otherwise they are fetched.
+    fn rest_can_go(&mut self, connection: &mut Connection, batch: &Batch, now: Instant) -> bool {
         let mut resident = true;
         for part in batch.remaining() {
             if let Part::Run(run) = part
                 && !self.is_resident(run, now)
             {
+                if resident && connection.vain.must_copy_rest() {
+                    self.copy_rest(connection);
+                    return true;
+                }
                 resident = false;
                 connection.waits += self.fetch(run, connection.id, now);
             }

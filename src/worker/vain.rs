@@ -10,6 +10,9 @@
 /// MiB, 51 MiB of page cache: 1.0 to 1.7 bytes read for each sent, 2.4 to 3.9 without.)
 const COPIES: u8 = 16;
 
+/// Times that pages of a batch on its way, sent in part, are fetched again before the rest is copied.
+const REFETCHES: u8 = 2;
+
 /// What one connection has seen of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Vain {
@@ -17,6 +20,8 @@ pub(super) struct Vain {
     fetched: u8,
     /// Batches that are still to be copied.
     copies: u8,
+    /// Times that pages of the batch on its way were fetched again.
+    refetched: u8,
 }
 
 impl Vain {
@@ -31,6 +36,19 @@ impl Vain {
         copies
     }
 
+    /// Pages of the rest of a batch, which went in part, have gone. Whether the rest is to be copied instead
+    /// of being fetched once more.
+    pub(super) fn must_copy_rest(&mut self) -> bool {
+        let copies = self.refetched >= REFETCHES;
+        self.refetched = self.refetched.saturating_add(1);
+        copies
+    }
+
+    /// A batch has gone as a whole.
+    pub(super) fn batch_ended(&mut self) {
+        self.refetched = 0;
+    }
+
     /// The cache did not keep the pages of a fetch.
     pub(super) fn not_kept(&mut self) {
         self.copies = COPIES;
@@ -39,7 +57,7 @@ impl Vain {
     /// Of a batch of so many blocks the first `resident` are there, and the others are being fetched.
     pub(super) fn planned(&mut self, blocks: usize, resident: usize) {
         match blocks - resident {
-            0 if blocks > 0 => *self = Vain::default(),
+            0 if blocks > 0 => *self = Vain { refetched: self.refetched, ..Vain::default() },
             fetched => self.fetched = u8::try_from(fetched).unwrap_or(u8::MAX),
         }
     }
@@ -78,6 +96,16 @@ mod tests {
         let mut vain = Vain::default();
         vain.not_kept();
         assert_eq!(copied_in_a_row(&mut vain), usize::from(COPIES));
+    }
+
+    #[test]
+    fn the_rest_of_a_batch_is_fetched_again_for_so_often_and_then_copied() {
+        let mut vain = Vain::default();
+        for _ in 0..3 {
+            let fetched = (0..100).take_while(|_| !vain.must_copy_rest()).count();
+            assert_eq!(fetched, usize::from(REFETCHES));
+            vain.batch_ended();
+        }
     }
 
     #[test]
