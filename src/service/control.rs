@@ -96,6 +96,7 @@ pub fn run(options: &Options, on_event: &mut dyn FnMut(Event)) -> Result<Ending,
             hashes: start("hash", limits::HASH_JOBS_MAX)?,
             waiting: VecDeque::new(),
             trust: options.trust,
+            looks: options.trust.then(|| start("look", limits::LOOKS_MAX)).transpose()?,
         };
         let plan = fleet.plan().to_owned();
         let (name, kernel_reason) = fleet.kernel();
@@ -375,10 +376,12 @@ impl Control {
                 let known = self.contents.get(&entry.id).and_then(Weak::upgrade);
                 let content = content.map(|content| known.unwrap_or(content));
                 if let Ok(content) = &content {
+                    self.jobs.see(&entry, content);
                     self.contents.insert(entry.id, Arc::downgrade(content));
                 }
                 self.fleet.tell(worker, Command::Content(entry.id, content));
             }
+            Done::Seen => {}
             Done::Hashes { request, hashes, worker, connection } => {
                 self.fleet.tell(worker, Command::Hashes { connection, request, hashes });
             }

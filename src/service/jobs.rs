@@ -19,12 +19,15 @@ use super::limits;
 use super::state::{Record, StateFolder};
 use crate::store::catalog::Entry;
 use crate::store::content::Content;
+use crate::store::hashing::survey;
 use crate::worker::mailbox::{ConnectionId, NoContent};
 
 /// What a job thread is asked to do.
 pub(super) enum Job {
     /// Reads a torrent's content for a worker.
     Load { entry: Arc<Entry>, state: Arc<StateFolder>, trust: bool, worker: usize },
+    /// Looks at the files of a torrent that nobody verified (`--trust`).
+    See { entry: Arc<Entry>, content: Arc<Content> },
     /// Answers a hash request (BEP 52).
     Hashes { content: Arc<Content>, request: HashRequest, worker: usize, connection: ConnectionId },
 }
@@ -36,6 +39,7 @@ pub(super) enum Done {
         content: Result<Arc<Content>, NoContent>,
         worker: usize,
     },
+    Seen,
     Hashes {
         request: HashRequest,
         hashes: Option<Vec<Hash>>,
@@ -71,7 +75,7 @@ impl JobThread {
 }
 
 /// The job threads: one loads content, one answers hash requests, so that neither waits for the
-/// other.
+/// other; and one looks at data, where a mount that hangs would keep it from all else.
 pub(super) struct Jobs {
     pub(super) loads: JobThread,
     pub(super) hashes: JobThread,
@@ -79,9 +83,21 @@ pub(super) struct Jobs {
     pub(super) waiting: VecDeque<Job>,
     /// Data is not compared with its last verification (`--trust`).
     pub(super) trust: bool,
+    /// With `trust` only.
+    pub(super) looks: Option<JobThread>,
 }
 
 impl Jobs {
+    /// With `trust`, and unless that was done before: has the files of a torrent looked at, so that all
+    /// who open them later compare with the same. Nobody waits for it; where too many do, it is for
+    /// the next who loads the torrent.
+    pub(super) fn see(&self, entry: &Arc<Entry>, content: &Arc<Content>) {
+        if let Some(looks) = self.looks.as_ref().filter(|_| !entry.is_seen()) {
+            let job = Job::See { entry: Arc::clone(entry), content: Arc::clone(content) };
+            let _ = looks.push(job);
+        }
+    }
+
     pub(super) fn load(&mut self, job: Job) {
         self.waiting.push_back(job);
         self.retry();
@@ -105,6 +121,10 @@ fn work(queue: &Receiver<Job>, done: impl Fn(Done)) {
             Job::Load { entry, state, trust, worker } => {
                 let content = load(&entry, &state, trust);
                 Done::Loaded { entry, content, worker }
+            }
+            Job::See { entry, content } => {
+                entry.see(|| survey(content.geometry(), content.root.path()).0);
+                Done::Seen
             }
             Job::Hashes { content, request, worker, connection } => {
                 let hashes = answers.answer(&content, request);

@@ -42,6 +42,8 @@ pub mod limits {
     pub const SPARE_OPS: u32 = 16 * 1024;
     /// Loads of content that wait for their thread; more wait in order before it.
     pub const LOADS_MAX: usize = 4096;
+    /// Torrents whose data waits to be looked at (`--trust`).
+    pub const LOOKS_MAX: usize = 256;
     /// Hash requests that wait for their thread, up to 64 MiB of hashing each; more are rejected.
     pub const HASH_JOBS_MAX: usize = 128;
     /// Reports of workers that are read before signals and answers get their turn.

@@ -2,13 +2,15 @@
 //! What is large (geometry, info dictionary, paths) stays on disk until a peer asks for it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
-use ringseed_meta::{InfoHash, TorrentId};
-use ringseed_ring::Directory;
+use ringseed_meta::{FileIndex, InfoHash, TorrentId};
+use ringseed_ring::{Directory, FileStat};
 use smallvec::SmallVec;
+
+use super::hashing::FileStamp;
 
 pub mod limits {
     //! Bounds of the catalog.
@@ -40,6 +42,8 @@ pub struct Entry {
     pub root: Arc<Directory>,
     state: AtomicU8,
     sent_bytes: AtomicU64,
+    /// Of data that nobody verified: what its files were like when they were first looked at.
+    seen: OnceLock<Vec<FileStamp>>,
 }
 
 impl Entry {
@@ -50,7 +54,8 @@ impl Entry {
         root: Arc<Directory>,
     ) -> Entry {
         let state = AtomicU8::new(TorrentState::Verifying as u8);
-        Entry { id, swarms, torrent_file, root, state, sent_bytes: AtomicU64::new(0) }
+        let (sent_bytes, seen) = (AtomicU64::new(0), OnceLock::new());
+        Entry { id, swarms, torrent_file, root, state, sent_bytes, seen }
     }
 
     pub fn state(&self) -> TorrentState {
@@ -69,6 +74,21 @@ impl Entry {
     pub fn start_seeding(&self) {
         let (from, to) = (TorrentState::Verifying as u8, TorrentState::Seeding as u8);
         let _ = self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Looks at the files, unless that was done before: whatever opens one later compares it with that
+    /// (`--trust`). May wait for a disk.
+    pub fn see(&self, look: impl FnOnce() -> Vec<FileStamp>) {
+        self.seen.get_or_init(look);
+    }
+
+    pub fn is_seen(&self) -> bool {
+        self.seen.get().is_some()
+    }
+
+    /// What a file was like when they were, if they were and it could be.
+    pub fn seen(&self, file: FileIndex) -> Option<FileStat> {
+        FileStamp::as_stat(self.seen.get()?.get(file.0 as usize)?)
     }
 
     /// Bytes of its blocks handed to sockets by all workers.

@@ -53,14 +53,7 @@ impl Content {
 
     /// What the file was like when it was verified, if it was.
     pub fn verified(&self, file: FileIndex) -> Option<FileStat> {
-        let stamp = self.stamps.get(file.0 as usize)?;
-        Some(FileStat {
-            device: stamp.device,
-            inode: stamp.inode,
-            size: stamp.size,
-            mtime_ns: stamp.mtime_ns,
-            ..FileStat::default()
-        })
+        FileStamp::as_stat(self.stamps.get(file.0 as usize)?)
     }
 
     /// A bitfield of all pieces, for peers without the fast extension.

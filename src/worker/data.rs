@@ -266,10 +266,12 @@ impl<K: Kernel> Worker<K> {
             || entry.is_none_or(|entry| entry.state() == TorrentState::Paused)
     }
 
-    /// What tells an opened file from the one that was verified.
+    /// What tells an opened file from the one that was verified; or, of data that was not, from the one
+    /// that was first seen.
     fn unlike_verified(&self, key: FileKey, is: &FileStat) -> Option<String> {
         let Some(Loaded::Here { content, .. }) = self.contents.get(&key.0) else { return None };
-        let was = content.verified(key.1)?;
+        let seen = || self.catalog.entry(key.0)?.seen(key.1);
+        let was = content.verified(key.1).or_else(seen)?;
         // Links and ctime are not recorded: they change without the data.
         let was = FileStat { links: is.links, ctime_ns: is.ctime_ns, ..was };
         files::change(&was, is).map(|change| change.to_string())

@@ -218,6 +218,27 @@ fn trust_compares_nothing_with_an_old_verification() {
 }
 
 #[test]
+fn a_file_replaced_before_its_first_use_is_not_served_with_trust_either() {
+    let world = World::with_file(1_000_000);
+    let torrent_file = create(&world, "given.torrent", &["--v1"]);
+    let mut options = arguments![torrent_file, "--data", world.data(), "--trust"];
+    options.extend(on_loopback(&world));
+    let seeder = Seeder::start(options);
+    let hash = info_hash(seeder.torrent().info_hash_v1.as_ref().unwrap());
+    // It loads the torrent, and opens no file.
+    let mut peer = Peer::unchoked(seeder.address(), hash);
+    for _ in 0..2 {
+        seeder.event("rate", SOON).expect("a rate event comes");
+    }
+    let other = world.path("other");
+    write(&other, &noise(99, 1_000_000));
+    fs::rename(other, world.content()).unwrap();
+    assert!(!matches!(peer.ask(0, 0, 16_384), Answer::Block(_)), "it was served unseen");
+    let error = seeder.event("error", SOON).expect("an error event");
+    assert!(error["file"].as_str().unwrap().contains("content"), "{error}");
+}
+
+#[test]
 fn a_file_changed_while_nobody_used_it_is_not_served() {
     let world = World::with_file(1_000_000);
     let seeder = Seeder::of(&world, arguments![]);

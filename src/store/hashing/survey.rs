@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ringseed_meta::geometry::{File, FileKind};
 use ringseed_meta::{FileIndex, Geometry};
+use ringseed_ring::FileStat;
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -19,6 +20,13 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
+    /// As a stat without what is not recorded; `None` for the empty stamp.
+    pub fn as_stat(&self) -> Option<FileStat> {
+        let FileStamp { device, inode, size, mtime_ns } = *self;
+        let stat = FileStat { device, inode, size, mtime_ns, ..FileStat::default() };
+        (*self != FileStamp::default()).then_some(stat)
+    }
+
     pub(super) fn of(metadata: &std::fs::Metadata) -> FileStamp {
         let seconds = i128::from(metadata.mtime());
         FileStamp {
