@@ -79,8 +79,8 @@ fn a_fetch_is_believed_only_after_residency_was_asked_again() {
             _ => None,
         })
         .collect();
-    assert_eq!(touches.len(), 19, "one byte at the end of each 16 KiB");
-    assert!(touches.contains(&16_383) && touches.contains(&299_999), "{touches:?}");
+    assert_eq!(touches.len(), 3, "one byte at the end of each 128 KiB");
+    assert!(touches.contains(&131_071) && touches.contains(&299_999), "{touches:?}");
     assert!(matches!(seen.last(), Some(Step::Ask { .. })), "{seen:?}");
     assert_eq!(finished.len(), 1);
     assert_eq!(finished[0].verdict, Verdict::Resident);
