@@ -20,6 +20,7 @@ pub mod migration;
 mod onward;
 pub mod parking;
 mod receiving;
+mod resuming;
 mod seeder;
 mod sending;
 pub mod slots;
