@@ -9,13 +9,14 @@ use ringseed_meta::PeerId;
 use ringseed_ring::{KernelChoice, KernelKind, KernelOptions, KernelPlan, Verb, Waker};
 use ringseed_sched::choke::Slots;
 
-use super::figures::Snapshot;
+use super::figures::{DeviceFigures, Snapshot};
 use super::listen::{ListenError, Listeners};
 use crate::store::fetch::AskAgain;
 use crate::store::flights::Flights;
 use crate::worker::admission::Admission;
 use crate::worker::counters::Counters;
 use crate::worker::crew::Crew;
+use crate::worker::histogram::Distribution;
 use crate::worker::mailbox::{Command, Mailbox, Report};
 use crate::worker::slots::Interest;
 use crate::worker::thread::{self, Started};
@@ -72,6 +73,7 @@ pub(super) struct Totals {
 /// All workers.
 pub(super) struct Fleet {
     members: Vec<Member>,
+    flights: Arc<Flights>,
     /// The kernel in use and why.
     kernel: Option<KernelPlan>,
     /// One line: the verb in use and why.
@@ -98,7 +100,12 @@ impl Fleet {
         let mailboxes: Vec<Arc<Mailbox>> = (0..workers).map(|_| Mailbox::new()).collect();
         let crew = Crew::new(mailboxes.iter().cloned());
         let mut shares = share_out(listeners, workers);
-        let mut fleet = Fleet { members: Vec::new(), kernel: None, plan: String::new() };
+        let mut fleet = Fleet {
+            members: Vec::new(),
+            flights: flights.clone(),
+            kernel: None,
+            plan: String::new(),
+        };
         for (place, core) in options.cores.iter().enumerate() {
             let mailbox = mailboxes[place].clone();
             let counters = Arc::new(Counters::default());
@@ -215,7 +222,15 @@ impl Fleet {
     /// All that was counted, now.
     pub(super) fn snapshot(&self) -> Snapshot {
         let workers = self.members.iter();
-        Snapshot::of(workers.map(|member| (member.core, member.counters.read())).collect())
+        let workers = workers.map(|member| (member.core, member.counters.read())).collect();
+        let devices = self.flights.devices().stats().into_iter().map(|stats| {
+            let mut fetch = Distribution::default();
+            for member in &self.members {
+                fetch.add(&member.counters.fetch_from(stats.place));
+            }
+            DeviceFigures { stats, fetch }
+        });
+        Snapshot::of(workers, devices.collect())
     }
 }
 

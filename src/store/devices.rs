@@ -18,7 +18,7 @@ pub mod limits {
 
     use std::time::Duration;
 
-    /// Devices told apart; later ones share cells, and so budgets, with earlier ones.
+    /// Devices told apart; all later ones share one budget, and are counted together.
     pub const DEVICES_MAX: usize = 64;
     /// Tags of a device that does not tell (btrfs, a network, no /sys): half of what the plainest
     /// disks have.
@@ -39,12 +39,15 @@ pub mod limits {
     pub const SLOW_FOR: Duration = Duration::from_secs(10);
 }
 
+/// The name of those that are not told apart; no st_dev is as large.
+const OTHERS: u64 = u64::MAX;
+
 /// A device, by its place in the table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Device(u8);
 
 impl Device {
-    /// From 0, below [`limits::DEVICES_MAX`].
+    /// From 0; [`limits::DEVICES_MAX`] is that of those that are not told apart.
     pub fn place(self) -> usize {
         usize::from(self.0)
     }
@@ -61,23 +64,19 @@ struct Cell {
     slow_until_us: AtomicU64,
     fetches: AtomicU64,
     bytes: AtomicU64,
-    total_us: AtomicU64,
-    max_us: AtomicU64,
     slow_calls: AtomicU64,
 }
 
 /// What was fetched from one device, since the start, by all workers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FetchStats {
-    /// st_dev.
-    pub device: u64,
+    pub place: Device,
+    /// st_dev; `None`: all that are not told apart.
+    pub device: Option<u64>,
     /// Fetches that ended.
     pub fetches: u64,
     /// Bytes that they were asked for.
     pub bytes: u64,
-    /// From the first call to the verdict, microseconds: all together, and the longest.
-    pub total_us: u64,
-    pub max_us: u64,
     /// Calls of readahead(2) that made their caller wait.
     pub slow_calls: u64,
     /// Gauge: bios in flight now, and how many may be.
@@ -87,7 +86,7 @@ pub struct FetchStats {
 
 /// All devices.
 pub struct Devices {
-    cells: [Cell; limits::DEVICES_MAX],
+    cells: [Cell; limits::DEVICES_MAX + 1],
 }
 
 impl Default for Devices {
@@ -98,7 +97,7 @@ impl Default for Devices {
 
 impl Devices {
     fn cell(&self, device: Device) -> &Cell {
-        &self.cells[device.place() % limits::DEVICES_MAX]
+        &self.cells[device.place().min(limits::DEVICES_MAX)]
     }
 
     /// The place of a device, by the st_dev of a file on it.
@@ -110,13 +109,14 @@ impl Devices {
             let cell = &self.cells[at];
             let found = cell.name.compare_exchange(0, name, Ordering::AcqRel, Ordering::Acquire);
             if found.is_ok() || found == Err(name) {
-                let tags = if mount.tags == 0 { limits::TAGS_DEFAULT } else { mount.tags };
-                let bios_max = (tags / 4 * limits::TAGS_QUARTERS).max(1);
-                cell.bios_max.store(bios_max, Ordering::Relaxed);
+                cell.bios_max.store(bios_max(mount.tags), Ordering::Relaxed);
                 return Device(at as u8);
             }
         }
-        Device(start as u8)
+        let others = Device(limits::DEVICES_MAX as u8);
+        self.cell(others).name.store(OTHERS, Ordering::Release);
+        self.cell(others).bios_max.store(bios_max(0), Ordering::Relaxed);
+        others
     }
 
     /// Takes bios of a device's budget. `idle`: the caller has none in flight there, and gets them
@@ -150,30 +150,35 @@ impl Devices {
     }
 
     /// A fetch ended.
-    pub(super) fn fetched(&self, device: Device, bytes: u32, took: Duration) {
+    pub(super) fn fetched(&self, device: Device, bytes: u32) {
         let cell = self.cell(device);
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         cell.fetches.fetch_add(1, Ordering::Relaxed);
         cell.bytes.fetch_add(u64::from(bytes), Ordering::Relaxed);
-        cell.total_us.fetch_add(us, Ordering::Relaxed);
-        cell.max_us.fetch_max(us, Ordering::Relaxed);
     }
 
     /// What was fetched, of each device that files were opened on.
     pub fn stats(&self) -> Vec<FetchStats> {
-        let used = self.cells.iter().filter(|cell| cell.name.load(Ordering::Acquire) != 0);
-        used.map(|cell| FetchStats {
-            device: cell.name.load(Ordering::Relaxed).wrapping_sub(1),
+        let used = self.cells.iter().enumerate();
+        let used = used.filter(|(_, cell)| cell.name.load(Ordering::Acquire) != 0);
+        used.map(|(place, cell)| FetchStats {
+            place: Device(place as u8),
+            device: Some(cell.name.load(Ordering::Relaxed))
+                .filter(|name| *name != OTHERS)
+                .map(|name| name - 1),
             fetches: cell.fetches.load(Ordering::Relaxed),
             bytes: cell.bytes.load(Ordering::Relaxed),
-            total_us: cell.total_us.load(Ordering::Relaxed),
-            max_us: cell.max_us.load(Ordering::Relaxed),
             slow_calls: cell.slow_calls.load(Ordering::Relaxed),
             bios: cell.bios.load(Ordering::Relaxed),
             bios_max: cell.bios_max.load(Ordering::Relaxed),
         })
         .collect()
     }
+}
+
+/// Bios in flight that a device of so many tags (0: not known) may have of us.
+fn bios_max(tags: u32) -> u32 {
+    let tags = if tags == 0 { limits::TAGS_DEFAULT } else { tags };
+    (tags / 4 * limits::TAGS_QUARTERS).max(1)
 }
 
 /// Bios that a run of so many bytes may be, of a file whose extents have `extent_bytes` in the mean
@@ -195,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_keeps_its_place_and_shares_with_others_only_when_all_are_taken() {
+    fn a_device_keeps_its_place_and_those_beyond_the_last_share_one() {
         let devices = Devices::default();
         let places: Vec<Device> =
             (0..limits::DEVICES_MAX as u64).map(|name| devices.place_of(name, &mount(0))).collect();
@@ -206,9 +211,23 @@ mod tests {
         for (name, place) in places.iter().enumerate() {
             assert_eq!(devices.place_of(name as u64, &mount(0)), *place);
         }
-        let shared = devices.place_of(u64::MAX, &mount(0));
-        assert!(places.contains(&shared));
         assert_eq!(devices.stats().len(), limits::DEVICES_MAX);
+        let others = devices.place_of(1000, &mount(0));
+        assert!(!places.contains(&others));
+        assert_eq!(devices.place_of(1001, &mount(64)), others);
+        for (place, bytes) in [(others, 5), (others, 6), (places[7], 8)] {
+            devices.fetched(place, bytes);
+        }
+        let stats = devices.stats();
+        assert_eq!(stats.len(), limits::DEVICES_MAX + 1);
+        let of = |device| {
+            let mut found = stats.iter().filter(|stats| stats.device == device);
+            let (Some(only), None) = (found.next(), found.next()) else { panic!("{device:?}") };
+            (only.place, only.fetches, only.bytes)
+        };
+        assert_eq!(of(None), (others, 2, 11));
+        assert_eq!(of(Some(7)), (places[7], 1, 8));
+        assert_eq!(of(Some(8)), (places[8], 0, 0));
     }
 
     #[test]

@@ -381,7 +381,7 @@ impl Fetches {
         let took = now.since(fetch.begun);
         self.lane(device).bios -= fetch.bios;
         self.devices().give_back(device, fetch.bios);
-        self.devices().fetched(device, fetch.run.length, took);
+        self.devices().fetched(device, fetch.run.length);
         // Another worker may still have them on its way, which says nothing any longer.
         let is_shared = self.flights.is_any(file, windows_of(fetch.run));
         let is_unproved = fetch.is_unknown || self.ask_again == AskAgain::Never || is_shared;

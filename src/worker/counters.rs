@@ -1,11 +1,15 @@
 //! What a worker counts, each cell written by one thread and read by any: relaxed atomics.
 
+use std::array;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ringseed_ring::Counters as KernelCounters;
 
 use super::histogram::{Distribution, Histogram};
 use super::turns::Turn;
+use crate::store::devices::{self, Device, FetchStats};
 
 /// One counter or gauge of one worker.
 #[derive(Default, Debug)]
@@ -47,6 +51,8 @@ macro_rules! counters {
             pub turn: Histogram,
             /// How long fetches took, from the first who wanted it to the verdict.
             pub fetch: Histogram,
+            /// The same of each device.
+            pub(super) by_device: ByDevice,
         }
 
         /// What the counters of a worker held at one moment; of several workers the sums.
@@ -180,7 +186,67 @@ counters! {
     completions_full: Counter,
 }
 
+/// Histograms by the place of their device, made when they are first used.
+#[derive(Debug)]
+pub(super) struct ByDevice([OnceLock<Box<Histogram>>; devices::limits::DEVICES_MAX + 1]);
+
+impl Default for ByDevice {
+    fn default() -> ByDevice {
+        ByDevice(array::from_fn(|_| OnceLock::new()))
+    }
+}
+
+/// What was fetched from one device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceFigures {
+    pub stats: FetchStats,
+    /// How long its fetches took.
+    pub fetch: Distribution,
+}
+
+impl DeviceFigures {
+    /// Its numbers as in /proc/self/mountinfo and `lsblk`, or `others` for all that are not told apart.
+    pub fn name(&self) -> String {
+        let Some(device) = self.stats.device else { return "others".to_owned() };
+        // As the system's makedev(3) has it.
+        let major = device >> 8 & 0xfff | device >> 32 & !0xfff;
+        let minor = device & 0xff | device >> 12 & !0xff;
+        format!("{major}:{}", minor & 0xffff_ffff)
+    }
+
+    /// All but the distribution: name, kind, value.
+    pub fn each(&self) -> [(&'static str, Kind, u64); 5] {
+        let stats = &self.stats;
+        [
+            ("fetches", Kind::Counter, stats.fetches),
+            ("fetched_bytes", Kind::Counter, stats.bytes),
+            ("slow_readaheads", Kind::Counter, stats.slow_calls),
+            ("bios", Kind::Gauge, u64::from(stats.bios)),
+            ("bios_max", Kind::Gauge, u64::from(stats.bios_max)),
+        ]
+    }
+
+    /// The distribution, in microseconds.
+    pub fn distributions(&self) -> [(&'static str, &Distribution); 1] {
+        [("fetch_us", &self.fetch)]
+    }
+}
+
 impl Counters {
+    /// A fetch has ended.
+    pub(super) fn count_fetch(&self, device: Device, took: Duration) {
+        self.fetch.record(took);
+        if let Some(histogram) = self.by_device.0.get(device.place()) {
+            histogram.get_or_init(Box::default).record(took);
+        }
+    }
+
+    /// How long fetches from one device took.
+    pub fn fetch_from(&self, device: Device) -> Distribution {
+        let histogram = self.by_device.0.get(device.place()).and_then(OnceLock::get);
+        histogram.map(|histogram| histogram.read()).unwrap_or_default()
+    }
+
     /// One turn has ended.
     pub(super) fn count_turn(&self, turn: Turn) {
         self.turn.record(turn.time);
@@ -250,7 +316,11 @@ mod tests {
         let counted = figures.each().map(|(name, kind, _)| (name, kind == Kind::Gauge));
         let times = figures.distributions().map(|(name, _)| (name, false));
         let of_process = [("io_worker_threads", true)];
-        let all = counted.chain(times).chain(of_process);
+        let stats = crate::store::devices::Devices::default();
+        stats.place_of(1, &ringseed_ring::Mount::default());
+        let device = DeviceFigures { stats: stats.stats()[0], fetch: Distribution::default() };
+        let of_device = device.each().map(|(name, kind, _)| (name, kind == Kind::Gauge));
+        let all = counted.chain(times).chain(of_process).chain(of_device);
         let all: BTreeSet<_> = all.map(|(name, is_gauge)| (name.to_owned(), is_gauge)).collect();
         assert_eq!(documented(), all);
     }
@@ -291,6 +361,28 @@ mod tests {
             ..Figures::default()
         };
         assert_eq!(figures, wanted);
+    }
+
+    #[test]
+    fn fetches_are_timed_by_device_and_devices_named_as_the_system_does() {
+        let devices = devices::Devices::default();
+        let [one, other] =
+            [0xfe01, 0x0010_0123].map(|name| devices.place_of(name, &Default::default()));
+        let counters = Counters::default();
+        counters.count_fetch(one, Duration::from_micros(5));
+        counters.count_fetch(one, Duration::from_micros(7));
+        counters.count_fetch(other, Duration::from_secs(1));
+        let counts = [one, other].map(|device| counters.fetch_from(device).count());
+        assert_eq!((counts, counters.fetch.read().count()), ([2, 1], 3));
+        assert_eq!(counters.fetch_from(one).max_us(), 7);
+        let nobodys = counters.fetch_from(devices.place_of(3, &Default::default()));
+        assert_eq!(nobodys, Distribution::default());
+        let figures = devices.stats().into_iter();
+        let figures =
+            figures.map(|stats| DeviceFigures { fetch: counters.fetch_from(stats.place), stats });
+        let mut names: Vec<String> = figures.map(|figures| figures.name()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["0:3", "1:291", "254:1"]);
     }
 
     #[test]

@@ -106,9 +106,9 @@ impl<K: Kernel> Worker<K> {
     }
 
     fn on_fetched(&mut self, finished: Finished, now: Instant) {
-        let Finished { run, verdict, waiters, took, .. } = finished;
+        let Finished { run, verdict, waiters, device, took } = finished;
         self.files.unpin(run.file);
-        self.shared.counters.fetch.record(took);
+        self.shared.counters.count_fetch(device, took);
         match verdict {
             // Read ahead: who asks for it will see.
             _ if waiters.is_empty() => {}

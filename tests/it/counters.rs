@@ -118,6 +118,31 @@ fn the_last_counters_come_before_the_end_and_time_every_turn() {
 }
 
 #[test]
+fn fetches_are_told_by_device() {
+    let world = World::with_file(4 << 20);
+    let seeder = Seeder::of(&world, arguments!["--cores", "1"]);
+    let bytes = std::fs::read(world.content()).unwrap();
+    ringseed_ring::system::drop_from_page_cache(&world.content()).unwrap();
+    let torrent = seeder.torrent();
+    let hash = info_hash(torrent.info_hash_v1.as_ref().unwrap());
+    let mut peer = Peer::unchoked(seeder.address(), hash);
+    let piece = piece_bytes(&torrent.torrent_file);
+    peer.fetch_and_compare(piece, &bytes, 0..bytes.len() as u64);
+    totals(&seeder, |figures| number(figures, "fetches") > 0);
+    signal(seeder.pid(), "USR1");
+    let event = seeder.event("counters", SOON).unwrap();
+    let devices = event["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 1, "{devices:#?}");
+    let device = &devices[0];
+    let stat = Command::new("stat").args(["-c", "%Hd:%Ld"]).arg(world.content()).output().unwrap();
+    assert_eq!(device["device"], String::from_utf8(stat.stdout).unwrap().trim());
+    assert_eq!(number(device, "fetches"), number(&event["total"], "fetches"));
+    assert!(number(device, "fetched_bytes") >= 4 << 20, "{device:#}");
+    assert_eq!(device["fetch_us"], event["total"]["fetch_us"]);
+    assert_eq!(number(device, "bios"), 0);
+}
+
+#[test]
 fn without_json_counters_are_lines() {
     let world = World::with_file(100_000);
     let mut arguments = arguments!["seed", world.content()];

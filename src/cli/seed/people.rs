@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::torrent_file::Printable;
-use crate::service::figures::Snapshot;
+use crate::service::figures::{Distribution, Snapshot};
 use crate::service::{Event, Hashing, Rate, TorrentReady};
 
 /// Torrents that are printed in full; of more only the number is told.
@@ -151,17 +151,14 @@ impl Voice {
         let of_all = snapshot.total.each().map(|(name, _, value)| format!("{name} {value}\n"));
         let threads = snapshot.io_worker_threads;
         let threads = threads.map(|threads| format!("io_worker_threads {threads}\n"));
-        let times = snapshot.total.distributions().map(|(name, of)| {
-            format!(
-                "{name} count {} p50 {} p99 {} p99.99 {} max {}\n",
-                of.count(),
-                of.percentile_us(5_000),
-                of.percentile_us(9_900),
-                of.percentile_us(9_999),
-                of.max_us()
-            )
+        let of_times = snapshot.total.distributions().map(times);
+        let devices = snapshot.devices.iter().flat_map(|device| {
+            let numbers = device.each().map(|(name, _, value)| format!("{name} {value}\n"));
+            let times = device.distributions().map(times);
+            let name = device.name();
+            numbers.into_iter().chain(times).map(move |line| format!("device {name} {line}"))
         });
-        let text: String = of_all.chain(threads).chain(times).collect();
+        let text: String = devices.chain(of_all).chain(threads).chain(of_times).collect();
         for line in text.lines() {
             self.say(line);
         }
@@ -198,4 +195,15 @@ fn style(template: &str) -> ProgressStyle {
 
 fn target(is_terminal: bool) -> ProgressDrawTarget {
     if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+}
+/// A line for a distribution.
+fn times((name, of): (&str, &Distribution)) -> String {
+    format!(
+        "{name} count {} p50 {} p99 {} p99.99 {} max {}\n",
+        of.count(),
+        of.percentile_us(5_000),
+        of.percentile_us(9_900),
+        of.percentile_us(9_999),
+        of.max_us()
+    )
 }

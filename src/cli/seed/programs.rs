@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use crate::service::figures::{Figures, Snapshot};
+use crate::service::figures::{Distribution, Figures, Kind, Snapshot};
 use crate::service::{Event, TorrentReady};
 
 /// Collects what the `ready` event repeats.
@@ -86,16 +86,30 @@ fn counters(snapshot: &Snapshot) -> Value {
         worker["core"] = (*core).into();
         worker
     });
+    let devices = snapshot.devices.iter().map(|device| {
+        let mut line = named(device.each(), device.distributions());
+        line["device"] = device.name().into();
+        line
+    });
     json!({
         "event": "counters", "io_worker_threads": snapshot.io_worker_threads,
         "total": figures(&snapshot.total), "workers": workers.collect::<Vec<_>>(),
+        "devices": devices.collect::<Vec<_>>(),
     })
 }
 
 fn figures(figures: &Figures) -> Value {
+    named(figures.each(), figures.distributions())
+}
+
+fn named<'a>(
+    numbers: impl IntoIterator<Item = (&'static str, Kind, u64)>,
+    distributions: impl IntoIterator<Item = (&'static str, &'a Distribution)>,
+) -> Value {
+    let numbers = numbers.into_iter();
     let mut line: Map<String, Value> =
-        figures.each().map(|(name, _, value)| (name.to_owned(), value.into())).collect();
-    for (name, of) in figures.distributions() {
+        numbers.map(|(name, _, value)| (name.to_owned(), value.into())).collect();
+    for (name, of) in distributions {
         let buckets: Vec<Value> = of.buckets().map(|(us, count)| json!([us, count])).collect();
         let percentile = |of_ten_thousand| of.percentile_us(of_ten_thousand);
         let distribution = json!({
