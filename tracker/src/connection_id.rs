@@ -6,10 +6,11 @@
 //! request, sent to a victim. The proof is a number that we send to the claimed address and see
 //! again. Nothing is kept for it: it is a keyed hash of the address and of the minute.
 //!
-//! * *Guessing*: 56 of its bits are SipHash-2-4 under a random key of this process. A guesser
+//! * *Guessing*: 56 of its bits are SipHash-2-4 under a random key, a new one each hour. A guesser
 //!   who sends a million datagrams a second, each id valid for three minutes at most, has one
 //!   chance in 400 million to hit in that time.
 //! * *Collecting*: ids seen at one's own addresses say nothing about others'; SipHash is made for that.
+//! * *Leaks*: who has come to know a key has it for an hour; the next one does not follow from it.
 //! * *Timing*: the comparison takes the same time wherever the first difference is.
 //! * *Replay*: whoever reads the path between us and the victim can use the victim's id while
 //!   it lasts. BEP 15 accepts that, and so do we.
@@ -27,7 +28,13 @@ use siphasher::sip::SipHasher24;
 use crate::limits;
 
 /// Makes and checks connection ids.
-pub struct ConnectionIds(SipHasher24);
+pub struct ConnectionIds {
+    /// Of the hour at hand.
+    key: SipHasher24,
+    /// Of the hour before it, whose ids are good for some minutes yet.
+    key_before: SipHasher24,
+    hour: u64,
+}
 
 /// Bits of an id that tell in which window it was made.
 const WINDOW_BITS: u32 = 8;
@@ -39,7 +46,21 @@ const WINDOWS_KEPT: u8 = 2;
 impl ConnectionIds {
     /// `key` must be random and secret.
     pub fn new(key: &[u8; 16]) -> ConnectionIds {
-        ConnectionIds(SipHasher24::new_with_key(key))
+        let key = SipHasher24::new_with_key(key);
+        ConnectionIds { key, key_before: key, hour: 0 }
+    }
+
+    /// Takes another key when an hour has begun: `fresh` is asked for it, which must be random and
+    /// secret; when it has none, the old one goes on. To be called before ids are issued or checked at `now`.
+    pub fn renew(&mut self, now: Instant, fresh: impl Fn() -> Option<[u8; 16]>) {
+        let hour = window(now) / limits::CONNECTION_KEY_WINDOWS;
+        if hour <= self.hour {
+            return;
+        }
+        let next = fresh().map_or(self.key, |key| SipHasher24::new_with_key(&key));
+        // After a longer pause no id is good any more.
+        self.key_before = if hour == self.hour + 1 { self.key } else { next };
+        (self.key, self.hour) = (next, hour);
     }
 
     /// The id for whoever receives at `ip`.
@@ -66,7 +87,9 @@ impl ConnectionIds {
         to_ip.copy_from_slice(&ip.octets());
         to_window.copy_from_slice(&window.to_be_bytes());
         let low = window & ((1 << WINDOW_BITS) - 1);
-        self.0.hash(&message) << WINDOW_BITS | low
+        let of_this_hour = window / limits::CONNECTION_KEY_WINDOWS >= self.hour;
+        let key = if of_this_hour { &self.key } else { &self.key_before };
+        key.hash(&message) << WINDOW_BITS | low
     }
 }
 
@@ -97,6 +120,40 @@ mod tests {
                 assert!(!ids.accepts(at(issued + age), HERE, id), "{age} s after {issued} s");
             }
         }
+    }
+
+    #[test]
+    fn a_key_lasts_an_hour_and_its_ids_as_long_as_any() {
+        let mut ids = ConnectionIds::new(&[7; 16]);
+        let fresh = |number: u8| move || Some([number; 16]);
+        let mut issued = vec![];
+        for second in (0..4 * 3600).step_by(20) {
+            ids.renew(at(second), fresh((second / 3600) as u8));
+            issued.push((second, ids.issue(at(second), HERE)));
+            for (then, id) in &issued {
+                let age = second - then;
+                let good = ids.accepts(at(second), HERE, *id);
+                assert!(good || age > 120, "{age} s after {then} s");
+                assert!(!good || age < 180, "{age} s after {then} s");
+            }
+        }
+        // The key is another one: what it made before does not come again.
+        let mut first = ConnectionIds::new(&[7; 16]);
+        let same_hour = first.issue(at(3599), HERE);
+        first.renew(at(3599), fresh(9));
+        assert_eq!(first.issue(at(3599), HERE), same_hour, "before the hour nothing changes");
+        let kept = first.issue(at(3600), HERE);
+        first.renew(at(3600), fresh(9));
+        assert_ne!(first.issue(at(3600), HERE), kept);
+        // Without a fresh key the old one goes on.
+        let mut poor = ConnectionIds::new(&[7; 16]);
+        poor.renew(at(3600), || None);
+        assert_eq!(poor.issue(at(3600), HERE), kept);
+        // After a longer pause neither key is left.
+        let mut late = ConnectionIds::new(&[7; 16]);
+        late.renew(at(7200), fresh(9));
+        let old = ConnectionIds::new(&[7; 16]).issue(at(7190), HERE);
+        assert!(!late.accepts(at(7200), HERE, old));
     }
 
     #[test]

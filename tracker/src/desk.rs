@@ -163,6 +163,8 @@ pub struct Secrets {
     pub tables: [u8; 16],
     /// Keys the connection ids.
     pub connection_ids: [u8; 16],
+    /// Gives the next key of the connection ids, without waiting; `None`: there is none.
+    pub fresh_key: fn() -> Option<[u8; 16]>,
     /// Chooses peers.
     pub random: u64,
 }
@@ -176,8 +178,14 @@ impl Secrets {
         let (mut tables, mut connection_ids) = ([0; 16], [0; 16]);
         getrandom::fill(&mut tables)?;
         getrandom::fill(&mut connection_ids)?;
-        Ok(Secrets { tables, connection_ids, random: getrandom::u64()? })
+        Ok(Secrets { tables, connection_ids, fresh_key, random: getrandom::u64()? })
     }
+}
+
+/// From getrandom(2), which does not wait once it has given some.
+fn fresh_key() -> Option<[u8; 16]> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).ok().map(|()| key)
 }
 
 /// What happened since the start.
@@ -210,6 +218,8 @@ pub(crate) struct Desk {
     pub(crate) rules: Rules,
     access: Reader,
     pub(crate) ids: ConnectionIds,
+    /// Where they have their next key from.
+    pub(crate) fresh_key: fn() -> Option<[u8; 16]>,
     pub(crate) counters: Counters,
     /// Peers of the answer that is being written.
     pub(crate) handed_out: Vec<PeerEntry>,
@@ -230,6 +240,7 @@ impl Desk {
             rules,
             access: access.reader(),
             ids: ConnectionIds::new(&secrets.connection_ids),
+            fresh_key: secrets.fresh_key,
             counters: Counters::default(),
             handed_out: Vec::new(),
             packed: Vec::new(),

@@ -86,6 +86,9 @@ pub const EXPIRY_PEERS_PER_TURN: usize = 4096;
 /// one for a minute).
 pub const CONNECTION_ID_WINDOW_S: u32 = 60;
 
+/// Such windows after which connection ids have another key: an hour.
+pub const CONNECTION_KEY_WINDOWS: u64 = 60;
+
 /// Bytes of an HTTP request, from its first line to the empty one. An announce has some 400.
 pub const REQUEST_BYTES_MAX: usize = 8 << 10;
 

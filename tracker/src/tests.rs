@@ -34,7 +34,12 @@ impl Stage {
         let mut kernel = world.kernel();
         let http = world.listen(here()).unwrap();
         let udp = world.bind_datagram().unwrap();
-        let secrets = Secrets { tables: [1; 16], connection_ids: [2; 16], random: seed };
+        let secrets = Secrets {
+            tables: [1; 16],
+            connection_ids: [2; 16],
+            fresh_key: || Some([3; 16]),
+            random: seed,
+        };
         let access = Published::default();
         let tracker = Tracker::new(&mut kernel, &[http], &[udp], rules, &access, &secrets);
         Stage { world, kernel, tracker, udp, access }

@@ -102,6 +102,7 @@ impl Udp {
             return;
         }
         let (desk, now) = (&mut *hall.desk, hall.now);
+        desk.ids.renew(now, desk.fresh_key);
         answer_together(desk, now, &self.arrived, &mut self.answers);
         self.arrived.clear();
         for (place, (source, answers)) in self.sockets.iter().zip(&mut self.answers).enumerate() {
