@@ -49,7 +49,8 @@ fn exchange(sent: &[u8], piece: usize) -> Vec<u8> {
     let mut kernel = world.kernel();
     let here = SocketAddr::from(([10, 0, 0, 1], 6969));
     let http = world.listen(here).expect("a socket");
-    let secrets = Secrets { tables: [1; 16], connection_ids: [2; 16], random: 3 };
+    let fresh_key = || Some([4; 16]);
+    let secrets = Secrets { tables: [1; 16], connection_ids: [2; 16], fresh_key, random: 3 };
     let access = Published::default();
     let mut tracker = Tracker::new(&mut kernel, &[http], &[], Rules::default(), &access, &secrets);
     let remote = world.connect(SocketAddr::from(([10, 0, 0, 2], 1)), here).expect("a connection");
