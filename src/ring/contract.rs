@@ -212,6 +212,7 @@ macro_rules! contract {
             files_are_opened_below_their_root_only,
             reads_tell_where_a_file_ends,
             pages_asked_for_become_resident,
+            what_is_missing_of_a_run_is_told_by_its_ends,
             a_connection_is_made_or_refused,
             a_poll_for_bytes_waits_for_them,
             a_ring_of_the_waker_ends_the_wait_once,

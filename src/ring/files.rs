@@ -10,6 +10,9 @@ use crate::sys::{self, Errno};
 use crate::threads::Lane;
 use crate::{Failure, FileStat, Mount, Residency, Run, mount};
 
+/// Pages of which one call is asked whether they are ready: a large run.
+const PAGES_ASKED: usize = 256;
+
 /// A regular file, open for reading.
 pub struct OpenFile {
     fd: Arc<OwnedFd>,
@@ -100,6 +103,37 @@ impl OpenFile {
             }
         }
     }
+
+    /// The same, but pages that are still being read count as missing: the last byte of each stretch of
+    /// such goes into `ends`.
+    pub(crate) fn missing(&self, run: Run, ends: &mut Vec<u64>) -> Residency {
+        // A distant mount may ask its server before it maps a file.
+        if self.residency_unknown.get() || self.lane.is_distant() {
+            return self.residency(run);
+        }
+        let pages = run.offset / PAGE_BYTES as u64
+            ..(run.offset + u64::from(run.length)).div_ceil(PAGE_BYTES as u64);
+        let told = ends.len();
+        let mut ready = [0; PAGES_ASKED];
+        for first in pages.clone().step_by(PAGES_ASKED) {
+            let ready = &mut ready[..(pages.end - first).min(PAGES_ASKED as u64) as usize];
+            if sys::ready_pages(self.fd(), first * PAGE_BYTES as u64, ready).is_err() {
+                // A filesystem that maps no files.
+                ends.truncate(told);
+                return self.residency(run);
+            }
+            last_of_missing(run, first, ready, ends);
+        }
+        if ends.len() == told { Residency::Resident } else { Residency::Missing }
+    }
+}
+
+/// Where the last byte of `run` lies on each last page of those that are not ready, of pages from `first` on.
+fn last_of_missing(run: Run, first: u64, ready: &[u8], ends: &mut Vec<u64>) {
+    let run_end = run.offset + u64::from(run.length);
+    let is_ready = |at: usize| ready.get(at).is_none_or(|page| page & 1 != 0);
+    let last = (0..ready.len()).filter(|at| !is_ready(*at) && is_ready(at + 1));
+    ends.extend(last.map(|at| ((first + at as u64 + 1) * PAGE_BYTES as u64).min(run_end) - 1));
 }
 
 /// readahead(2) of a stretch, in steps that no device cuts.

@@ -327,6 +327,13 @@ impl<E: Engine> Kernel for NativeKernel<E> {
         }
     }
 
+    fn missing(&mut self, run: Run, ends: &mut Vec<u64>) -> Residency {
+        match self.files.get(run.file.index, run.file.generation) {
+            Some(file) => file.missing(run, ends),
+            None => Residency::Unknown,
+        }
+    }
+
     fn stat(&mut self, file: File) -> Result<FileStat, Failure> {
         self.file(file)?.stat().map_err(Failure::Os)
     }

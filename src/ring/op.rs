@@ -257,7 +257,7 @@ pub enum Outcome {
     Looked {
         stat: FileStat,
     },
-    /// Asking took so long: of the caller's time, unless it was done aside.
+    /// Asking made its caller wait for so long, or a thread if it was done aside.
     Asked {
         took: Duration,
     },

@@ -112,6 +112,17 @@ impl Kernel for SimKernel {
         }
     }
 
+    fn missing(&mut self, run: Run, ends: &mut Vec<u64>) -> Residency {
+        let mut state = self.state();
+        match state.disk.opened(run.file) {
+            Some(inode) => state.disk.missing(inode, run, ends),
+            None => {
+                state.violated(format!("pages asked of {run:?}, whose file is closed"));
+                Residency::Missing
+            }
+        }
+    }
+
     fn stat(&mut self, file: File) -> Result<FileStat, Failure> {
         let mut state = self.state();
         let Some(inode) = state.disk.opened(file) else {

@@ -318,6 +318,15 @@ pub(crate) fn timed<T>(call: impl FnOnce() -> T) -> (T, std::time::Duration) {
     (result, begun.elapsed())
 }
 
+/// What a call gave, and how long it took if it waited at all: it gave the core away by itself. What was taken
+/// from it, and what it worked, is no wait.
+pub(crate) fn waited<T>(call: impl FnOnce() -> T) -> (T, std::time::Duration) {
+    let waits = || crate::system::thread_switches().map_or(0, |(voluntary, _)| voluntary);
+    let before = waits();
+    let (result, took) = timed(call);
+    (result, if waits() > before { took } else { std::time::Duration::ZERO })
+}
+
 /// geteuid(2).
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: no memory is passed.
@@ -356,6 +365,28 @@ pub(crate) fn cached_pages(file: BorrowedFd<'_>, offset: u64, length: u64) -> Re
     // SAFETY: the range is readable, the result writable for the call; both have the UAPI layout.
     check(unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), range, into, 0u32) as isize })?;
     Ok(stat.cache)
+}
+
+/// mincore(2) of a file's pages from `offset` on, a byte each: bit 0 tells whether the page is in the page
+/// cache and has been read. Of a file that is neither ours nor writable it says so of every page.
+pub(crate) fn ready_pages(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    ready: &mut [u8],
+) -> Result<(), Errno> {
+    let bytes = ready.len() * crate::limits::PAGE_BYTES;
+    let (nowhere, flags) = (std::ptr::null_mut(), libc::MAP_SHARED);
+    let (fd, offset) = (file.as_raw_fd(), offset as i64);
+    // SAFETY: a fresh mapping that nobody can read touches nothing of ours.
+    let at = unsafe { libc::mmap(nowhere, bytes, libc::PROT_NONE, flags, fd, offset) };
+    if at == libc::MAP_FAILED {
+        return Err(errno());
+    }
+    // SAFETY: the range is the mapping, and there is a byte for each of its pages.
+    let told = check(unsafe { libc::mincore(at, bytes, ready.as_mut_ptr()) } as isize);
+    // SAFETY: the mapping is ours, and nobody knows of it.
+    check(unsafe { libc::munmap(at, bytes) } as isize)?;
+    told.map(drop)
 }
 
 /// readahead(2).

@@ -75,7 +75,7 @@ pub enum Done {
     Result(i32),
     Opened(Box<Result<(OpenFile, FileStat, Mount), Failure>>),
     Looked(Result<FileStat, i32>),
-    /// How long readahead took.
+    /// How long readahead waited.
     Asked(Result<(), i32>, Duration),
 }
 
@@ -121,7 +121,8 @@ impl Job {
                 Done::Result(read.map_or_else(|errno| -errno, |bytes| bytes as i32))
             }
             Call::ReadAhead { file, offset, length } => {
-                let (result, took) = sys::timed(|| files::read_ahead(file.as_fd(), offset, length));
+                let (result, took) =
+                    sys::waited(|| files::read_ahead(file.as_fd(), offset, length));
                 Done::Asked(result, took)
             }
             Call::Close { file } => {

@@ -31,8 +31,8 @@ pub mod limits {
     pub const PAGE_BYTES: u64 = 4096;
     /// Bytes that one bio brings where nobody knows the file's extents: eight pages.
     pub const BIO_BYTES_DEFAULT: u64 = 32 * 1024;
-    /// A readahead that took its caller so long waited for something: asking for a run takes some
-    /// ten microseconds of CPU, and a turn may have dozens of them.
+    /// A readahead that waited, and took so long, makes its device slow. One that only worked for long took
+    /// pages from others, which costs the same on a thread.
     pub const SLOW_CALL: Duration = Duration::from_millis(2);
     /// How long the readahead of such a device is made on a thread of its own, from the last that was
     /// slow on.
@@ -135,7 +135,7 @@ impl Devices {
         self.cell(device).bios.fetch_sub(bios, Ordering::Relaxed);
     }
 
-    /// A readahead took its caller so long.
+    /// A readahead made its caller wait for so long.
     pub fn asked(&self, device: Device, took: Duration, now: Instant) {
         if took >= limits::SLOW_CALL {
             let cell = self.cell(device);

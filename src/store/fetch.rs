@@ -1,10 +1,11 @@
 //! Bringing runs into the page cache: what to ask the kernel next, and who waits for what. Pure.
 //!
 //! One fetch serves all who wait for the same pages. Its protocol was learnt the hard way:
-//! readahead asks for the pages; a read of one byte at the last missing page of each step waits
+//! readahead asks for the pages; a read of one byte at the end of each stretch that was missing waits
 //! for them; then residency is asked *again*, because only that answer means fetched (partly
-//! resident runs under memory pressure were incomplete nearly every time without it). After two
-//! tries that did not stay, the run is read and dropped: its errno is the verdict, since one-byte
+//! resident runs under memory pressure were incomplete nearly every time without it), and with it whether
+//! all pages have been read: asking for some may push out others of the same run, which are then read by
+//! themselves. After two tries that did not stay, the run is read and dropped: its errno is the verdict, since one-byte
 //! reads succeed beside a bad page for ever.
 //!
 //! Files are told apart by device and inode: torrents that share a file, under any name, share its
@@ -28,7 +29,6 @@ use ringseed_meta::Instant;
 use ringseed_ring::Run;
 use smallvec::SmallVec;
 
-pub use missing::last_missing;
 pub use one::{Step, StepOutcome, Verdict};
 pub use onward::{Onward, Rest};
 
@@ -42,13 +42,12 @@ use recent::Recent;
 pub mod limits {
     //! Bounds of fetching, per worker.
 
-    /// Bytes from one touch (a read of one byte) to the next: one readahead(2), which a touch waits for. A
-    /// touch marks its page as used, the splice marks it again, and Linux takes what was used twice for
-    /// hot: with one touch each 16 KiB, a quarter of all that was served once drove out what is asked
-    /// for often. The price: the kernel reads a run in bios that end where extents, folios and the device's
-    /// limits say, and that come back in any order, so that pages may still be on their way behind
-    /// a touch, and the splice waits for them (`voluntary_switches` counts it).
-    pub const TOUCH_BYTES: u32 = 128 * 1024;
+    /// Bytes from one touch (a read of one byte) to the next where the system does not say which pages are
+    /// missing. It reads a run in bios that end where extents, folios and the device's limits say, and that come
+    /// back in any order: touching only the end of each 128 KiB left pages behind that were still being read, one
+    /// fetch in ten. Where it does say, one touch for all that is missing in one stretch is enough, and right:
+    /// a page that is touched and then spliced was used twice, and goes to the list of those that are kept.
+    pub const TOUCH_BYTES: u32 = 16 * 1024;
     /// Bytes. Pages are tracked in windows of this size: one block, so that a random request
     /// fetches nothing that was not asked for.
     pub const WINDOW_BYTES: u64 = 16 * 1024;
@@ -59,6 +58,8 @@ pub mod limits {
     /// Pieces that a peer must have read in order before more is fetched than it asked for: two
     /// neighbours come by chance.
     pub const ONWARD_PIECES: u64 = 2;
+    /// Times that pages are waited for which were still being read after those before them.
+    pub const ROUNDS_MAX: u8 = 4;
     /// Tries to make a run stay resident before it is read as a whole for the verdict.
     pub const TRIES_MAX: u8 = 2;
     /// Bytes. What was fetched where residency is unknown is remembered by the page: a fetch of
@@ -289,6 +290,7 @@ impl Fetches {
             begun: now,
             stage: Stage::Queued,
             tries: 0,
+            rounds: 0,
             is_unknown: false,
             is_ahead: waiter.is_none(),
             touches: SmallVec::new(),
@@ -339,13 +341,14 @@ impl Fetches {
         }
     }
 
-    /// Before a fetch's readahead: where it will have to read a byte ([`last_missing`]).
-    pub fn touch_at(&mut self, id: FetchId, touches: SmallVec<[u64; 4]>) {
+    /// Where a fetch has to read a byte so as to wait for what is missing. Before its readahead: nowhere
+    /// stands for the end of each step.
+    pub fn touch_at(&mut self, id: FetchId, touches: &[u64]) {
         if let Some(slot) = self.slots.get_mut(id.index as usize)
             && slot.generation == id.generation
             && let Some(fetch) = slot.fetch.as_mut()
         {
-            fetch.touches = touches;
+            fetch.touches = SmallVec::from_slice(touches);
         }
     }
 
@@ -390,6 +393,17 @@ impl Fetches {
         }
         let waiters = fetch.waiters.into_list();
         Some(Finished { run: fetch.run, verdict, waiters, device, took })
+    }
+
+    /// Somebody reads `run`, which is of `file`, without a fetch, until [`Fetches::has_read`]: its pages are on
+    /// their way, too.
+    pub fn reads(&mut self, run: Run, file: FileId) {
+        windows_of(run).for_each(|window| self.flights.begin(file, window));
+    }
+
+    /// That read ended.
+    pub fn has_read(&mut self, run: Run, file: FileId) {
+        windows_of(run).for_each(|window| self.flights.end(file, window));
     }
 
     /// Whether pages of `run`, which is of `file`, are on their way to this worker or another;

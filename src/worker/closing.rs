@@ -68,7 +68,7 @@ impl<K: Kernel> Worker<K> {
             Outgoing::Nothing => {}
         }
         connection.frames.clear();
-        connection.pinned.drain(..).for_each(|file| self.files.unpin(file));
+        self.let_go(connection);
     }
 
     /// A socket that never became a connection.
@@ -158,7 +158,7 @@ impl<K: Kernel> Worker<K> {
         }
         connection.drop_requests();
         connection.control.clear();
-        connection.aside = None;
+        connection.drop_metadata();
         connection.phase = Phase::Draining;
         let idle = match &connection.outgoing {
             Outgoing::Nothing => true,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringseed_meta::{BlockRef, InfoHash, Instant};
-use ringseed_ring::{Batch, File, Socket, Verb};
+use ringseed_ring::{Batch, File, Run, Socket, Verb};
 use ringseed_sched::fair::Asks;
 use ringseed_sched::limits::{BATCH_BLOCKS_MAX, BLOCK_BYTES, LITTLE_BYTES};
 use ringseed_sched::rate::Meter;
@@ -19,6 +19,7 @@ use super::vain::Vain;
 use crate::store::catalog::Entry;
 use crate::store::content::Content;
 use crate::store::fetch::Onward;
+use crate::store::files::FileId;
 
 /// The largest batch.
 const ROOM_BYTES_MAX: u32 = BATCH_BLOCKS_MAX * BLOCK_BYTES;
@@ -77,6 +78,14 @@ pub(super) struct Aside {
     pub(super) held: Vec<u8>,
     /// Pieces of metadata to be sent.
     pub(super) metadata: VecDeque<MetadataReply>,
+    /// What the batch on its way reads by itself, instead of a fetch.
+    pub(super) reads: Vec<(FileId, Run)>,
+}
+
+impl Aside {
+    fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.metadata.is_empty() && self.reads.is_empty()
+    }
 }
 
 /// A frame within the batch on its way.
@@ -219,6 +228,10 @@ impl Connection {
         self.aside.as_mut()?.metadata.pop_front()
     }
 
+    pub(super) fn drop_metadata(&mut self) {
+        self.aside.iter_mut().for_each(|aside| aside.metadata.clear());
+    }
+
     /// How much it asks for.
     pub(super) fn asks(&self) -> Asks {
         let blocks = (LITTLE_BYTES / BLOCK_BYTES) as usize;
@@ -321,11 +334,7 @@ impl Connection {
         if self.requests.is_empty() {
             self.requests = VecDeque::new();
         }
-        if self
-            .aside
-            .as_ref()
-            .is_some_and(|aside| aside.held.is_empty() && aside.metadata.is_empty())
-        {
+        if self.aside.as_ref().is_some_and(|aside| aside.is_empty()) {
             self.aside = None;
         }
     }

@@ -1,16 +1,47 @@
 //! A worker's fetches: what the store plans is asked of the kernel, and what came of it is told to
 //! those who wait.
 
-use ringseed_meta::Instant;
-use ringseed_ring::{Failure, Kernel, Op, Outcome, Run};
+use std::collections::VecDeque;
 
-use super::Worker;
+use ringseed_meta::Instant;
+use ringseed_ring::{Failure, Kernel, Op, Outcome, Residency, Run};
+
+use super::connection::Connection;
 use super::data::is_there;
 use super::mailbox::ConnectionId;
 use super::token::Errand;
-use crate::store::fetch::{FetchId, Finished, Step, StepOutcome, Verdict, last_missing};
+use super::{Worker, limits};
+use crate::store::fetch::{FetchId, Finished, Step, StepOutcome, Verdict};
+
+/// Readahead of this turn.
+#[derive(Default)]
+pub(super) struct Asking {
+    /// Bytes that the worker itself has asked devices for.
+    bytes: u32,
+    /// What waits for the next turn: each is a fetch under way, which a device's budget bounds.
+    later: VecDeque<Step>,
+}
+
+impl Asking {
+    /// Nothing waits for the next turn.
+    pub(super) fn is_done(&self) -> bool {
+        self.later.is_empty()
+    }
+}
 
 impl<K: Kernel> Worker<K> {
+    /// A turn begins: devices are asked for what was put off.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        self.asking.bytes = 0;
+        if self.asking.is_done() {
+            return;
+        }
+        let mut steps = std::mem::take(&mut self.scratch.steps);
+        steps.extend(self.asking.later.drain(..));
+        self.take_steps(&mut steps, now);
+        self.scratch.steps = steps;
+    }
+
     /// `id` needs a run that is not in the page cache. Returns the ends it will be told of.
     pub(super) fn fetch(&mut self, run: Run, id: ConnectionId, now: Instant) -> u32 {
         let Some(source) = self.files.source_of(run.file) else { return 0 };
@@ -49,21 +80,7 @@ impl<K: Kernel> Worker<K> {
                 step if self.files.key_of(step.file()).is_none() => {
                     self.skip_step(step, now, steps);
                 }
-                Step::ReadAhead { fetch, run } => {
-                    let touches = last_missing(run, |page| self.kernel.residency(page));
-                    let is_coming = touches.is_empty();
-                    self.fetches.touch_at(fetch, touches);
-                    if is_coming {
-                        // Another worker, or somebody else, has asked for all of it.
-                        self.fetches.completed(fetch, StepOutcome::Done, now, steps);
-                    } else {
-                        let source = self.files.source_of(run.file);
-                        let aside = source.is_some_and(|source| {
-                            self.fetches.devices().is_slow(source.device, now)
-                        });
-                        self.push(Op::ReadAhead { run, aside }, Errand::ReadAhead(fetch));
-                    }
-                }
+                Step::ReadAhead { fetch, run } => self.read_ahead(fetch, run, now, steps),
                 Step::ReadByte { fetch, file, offset } => {
                     self.push(Op::ReadByte { file, offset }, Errand::ReadByte(fetch));
                 }
@@ -71,7 +88,15 @@ impl<K: Kernel> Worker<K> {
                     self.push(Op::ReadDiscard { run }, Errand::ReadDiscard(fetch));
                 }
                 Step::Ask { fetch, run } => {
-                    let answer = StepOutcome::Answer(self.kernel.residency(run));
+                    let answer = match self.kernel.residency(run) {
+                        // Pages on their way count as resident: splicing them would wait.
+                        Residency::Resident
+                            if self.note_missing(fetch, run) == Residency::Missing =>
+                        {
+                            StepOutcome::Coming
+                        }
+                        answer => StepOutcome::Answer(answer),
+                    };
                     if let Some(finished) = self.fetches.completed(fetch, answer, now, steps) {
                         self.on_fetched(finished, now);
                     }
@@ -80,6 +105,54 @@ impl<K: Kernel> Worker<K> {
             at += 1;
         }
         steps.clear();
+    }
+
+    /// Asks the device for a run, in the next turn if this one has asked for much: where memory is short
+    /// each page that is asked for takes another's place, which is the asker's work.
+    fn read_ahead(&mut self, fetch: FetchId, run: Run, now: Instant, steps: &mut Vec<Step>) {
+        let source = self.files.source_of(run.file);
+        let aside = source.is_some_and(|source| self.fetches.devices().is_slow(source.device, now));
+        if !aside && self.asking.bytes >= limits::ASKED_BYTES_PER_TURN {
+            self.asking.later.push_back(Step::ReadAhead { fetch, run });
+        } else if self.note_missing(fetch, run) == Residency::Resident {
+            // Another worker, or somebody else, has asked for all of it.
+            self.fetches.completed(fetch, StepOutcome::Done, now, steps);
+        } else {
+            self.asking.bytes += if aside { 0 } else { run.length };
+            self.push(Op::ReadAhead { run, aside }, Errand::ReadAhead(fetch));
+        }
+    }
+
+    /// A batch is copied although its pages may be missing: others are told that they are on their way.
+    pub(super) fn note_reads(
+        &mut self,
+        connection: &mut Connection,
+        runs: impl Iterator<Item = Run>,
+    ) {
+        for run in runs {
+            if let Some(source) = self.files.source_of(run.file) {
+                self.fetches.reads(run, source.id);
+                connection.aside().reads.push((source.id, run));
+            }
+        }
+    }
+
+    /// Nothing more of a batch is to be sent: forgets what of files it needed.
+    pub(super) fn let_go(&mut self, connection: &mut Connection) {
+        connection.pinned.drain(..).for_each(|file| self.files.unpin(file));
+        if let Some(aside) = &mut connection.aside {
+            aside.reads.drain(..).for_each(|(file, run)| self.fetches.has_read(run, file));
+        }
+    }
+
+    /// Tells a fetch where to read a byte so as to wait for what of its run is not there.
+    fn note_missing(&mut self, fetch: FetchId, run: Run) -> Residency {
+        let mut ends = std::mem::take(&mut self.scratch.ends);
+        ends.clear();
+        let residency = self.kernel.missing(run, &mut ends);
+        self.fetches.touch_at(fetch, &ends);
+        self.scratch.ends = ends;
+        residency
     }
 
     pub(super) fn on_fetch_step(&mut self, fetch: FetchId, outcome: Outcome, now: Instant) {

@@ -137,6 +137,7 @@ pub struct Worker<K: Kernel> {
     /// at the next tick.
     for_next_tick: Vec<Waiter>,
     fetches: Fetches,
+    asking: fetching::Asking,
     fair: Fair,
     deadlines: BinaryHeap<Reverse<(Instant, u32, u32)>>,
     next_tick: Instant,
@@ -163,6 +164,8 @@ struct Scratch {
     events: Vec<ringseed_wire::Event>,
     steps: Vec<Step>,
     plan: sending::Plan,
+    /// Where a fetch reads a byte.
+    ends: Vec<u64>,
 }
 
 impl<K: Kernel> Worker<K> {
@@ -189,6 +192,7 @@ impl<K: Kernel> Worker<K> {
             looks: Vec::new(),
             for_next_tick: Vec::new(),
             fetches: Fetches::new(ask_again, flights),
+            asking: fetching::Asking::default(),
             fair: Fair::new(limits::QUANTUM_BYTES),
             deadlines: BinaryHeap::new(),
             next_tick: Instant::ZERO,
@@ -251,6 +255,7 @@ impl<K: Kernel> Worker<K> {
         self.shared.counters.turns.add(1);
         self.retry_deferred();
         self.start_accepting(now);
+        self.ask_again(now);
         self.read_commands(now);
         self.read_arrivals(now);
         let mut completions = self.take_completions(now);
@@ -296,7 +301,8 @@ impl<K: Kernel> Worker<K> {
     fn wait_after(&self, now: Instant, completions: usize) -> Wait {
         let busy = !self.fair.is_empty()
             || completions == limits::COMPLETIONS_PER_TURN
-            || !self.deferred.is_empty();
+            || !self.deferred.is_empty()
+            || !self.asking.is_done();
         if busy {
             return Wait::No;
         }

@@ -207,7 +207,11 @@ impl<K: Kernel> Worker<K> {
                 count
             }
         };
-        let copied = copied || std::mem::take(&mut connection.copy_next);
+        let reads = std::mem::take(&mut connection.copy_next);
+        if reads {
+            self.note_reads(connection, plan.groups.iter().map(|group| group.run));
+        }
+        let copied = copied || reads;
         for at in 0..count {
             let block = plan.blocks[at].block;
             let header = message::piece_header(block);
@@ -420,7 +424,7 @@ impl<K: Kernel> Worker<K> {
         connection.outgoing = Outgoing::Nothing;
         connection.vain.batch_ended();
         connection.frames.clear();
-        connection.pinned.drain(..).for_each(|file| self.files.unpin(file));
+        self.let_go(connection);
         if connection.phase == Phase::Draining {
             self.finish(connection, How::Graceful);
         }

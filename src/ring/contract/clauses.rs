@@ -286,6 +286,33 @@ pub(super) fn pages_asked_for_become_resident<M: Machine>(driver: &mut Driver<M>
     assert!(matches!(driver.next().outcome, Outcome::Done));
 }
 
+pub(super) fn what_is_missing_of_a_run_is_told_by_its_ends<M: Machine>(driver: &mut Driver<M>) {
+    let page = PAGE as u64;
+    driver.machine.add_file("data", &content(100 * PAGE));
+    let (file, _) = driver.open("data").unwrap();
+    driver.machine.evict("data");
+    let run = Run { file, offset: 10 * page + 1, length: 80 * PAGE as u32 };
+    let (mut ends, run_end) = (Vec::new(), 90 * page + 1);
+    assert_eq!(driver.kernel().missing(run, &mut ends), Residency::Missing);
+    assert_eq!(ends, [run_end - 1], "all is one stretch");
+    let read = |driver: &mut Driver<M>, pages: std::ops::Range<u64>| {
+        for number in pages {
+            driver.push(Op::ReadByte { file, offset: number * page });
+            assert!(matches!(driver.next().outcome, Outcome::Read { bytes: 1 }));
+        }
+    };
+    read(driver, 50..51);
+    ends.clear();
+    assert_eq!(driver.kernel().missing(run, &mut ends), Residency::Missing);
+    assert_eq!(ends, [50 * page - 1, run_end - 1]);
+    read(driver, 10..91);
+    ends.clear();
+    assert_eq!(driver.kernel().missing(run, &mut ends), Residency::Resident);
+    assert_eq!(ends, []);
+    driver.push(Op::CloseFile { file });
+    assert!(matches!(driver.next().outcome, Outcome::Done));
+}
+
 pub(super) fn a_connection_is_made_or_refused<M: Machine>(driver: &mut Driver<M>) {
     let to = driver.machine.nobody();
     driver.push(Op::Connect { to, from: None });

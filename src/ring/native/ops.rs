@@ -293,7 +293,7 @@ impl<E: Engine> NativeKernel<E> {
             let call = Call::ReadAhead { file, offset: run.offset, length: run.length };
             return self.start_aside(op, call, lane);
         }
-        let (asked, took) = sys::timed(|| files::read_ahead(file.as_fd(), run.offset, run.length));
+        let (asked, took) = sys::waited(|| files::read_ahead(file.as_fd(), run.offset, run.length));
         self.finish(op, asked_for(run, asked, took));
     }
 

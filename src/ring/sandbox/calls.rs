@@ -21,7 +21,7 @@ macro_rules! calls {
 /// Allowed for good.
 pub const ALLOWED: &[Call] = calls!(
     // Blocks on their way: from the page cache to the socket, and into the page cache.
-    SYS_splice SYS_vmsplice SYS_io_uring_enter SYS_io_uring_register SYS_cachestat SYS_readahead
+    SYS_splice SYS_vmsplice SYS_io_uring_enter SYS_io_uring_register SYS_cachestat SYS_mincore SYS_readahead
     SYS_sendto SYS_sendmsg SYS_recvfrom SYS_recvmsg SYS_preadv2 SYS_fadvise64 SYS_getrusage
     // Sockets: peers, trackers, the resolver's questions.
     SYS_socket SYS_socketpair SYS_bind SYS_listen SYS_accept4 SYS_connect SYS_shutdown

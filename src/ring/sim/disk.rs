@@ -217,6 +217,21 @@ impl Disk {
         Residency::Resident
     }
 
+    /// mincore: pages being read count as missing. The last byte of each stretch of such goes into `ends`.
+    pub(crate) fn missing(&self, inode: usize, run: Run, ends: &mut Vec<u64>) -> Residency {
+        if self.inodes[inode].residency_unknown {
+            return Residency::Unknown;
+        }
+        let (first, end) = pages_of(run.offset, u64::from(run.length));
+        let run_end = run.offset + u64::from(run.length);
+        let told = ends.len();
+        let is_missing =
+            |number| number < end && self.presence(inode, number) != Presence::Resident;
+        let last = (first..end).filter(|&number| is_missing(number) && !is_missing(number + 1));
+        ends.extend(last.map(|number| ((number + 1) * PAGE_BYTES).min(run_end) - 1));
+        if ends.len() == told { Residency::Resident } else { Residency::Missing }
+    }
+
     /// The caller asks for the run's pages, whether the system then reads them or not.
     pub(crate) fn note_asked(&mut self, inode: usize, run: Run, now_us: u64) {
         let (first, end) = pages_of(run.offset, u64::from(run.length));

@@ -1,35 +1,16 @@
-//! Which pages a fetch must wait for.
+//! Where a fetch waits for its pages when the system does not say which are missing.
 
-use ringseed_ring::{Residency, Run};
+use ringseed_ring::Run;
 use smallvec::SmallVec;
 
-use super::limits::{RECENT_PAGE_BYTES as PAGE_BYTES, TOUCH_BYTES};
+use super::limits::TOUCH_BYTES;
 
-/// Where to read one byte so as to wait for all of `run`: the end of the last page that is not
-/// resident, for each stretch of [`TOUCH_BYTES`] that has one. To be asked before the readahead: afterwards
-/// the system counts pages on their way as resident, and a byte at the end of a stretch says nothing
-/// when its last page was there before the others. A cold stretch costs one question.
-pub fn last_missing(run: Run, mut residency: impl FnMut(Run) -> Residency) -> SmallVec<[u64; 4]> {
-    let mut ends = SmallVec::new();
+/// Where to read one byte so as to wait for nearly all of `run`: the end of each stretch of
+/// [`TOUCH_BYTES`].
+pub(super) fn step_ends(run: Run) -> SmallVec<[u64; 4]> {
     let run_end = run.offset + u64::from(run.length);
-    let mut start = run.offset;
-    while start < run_end {
-        let stretch_end = run_end.min(start + u64::from(TOUCH_BYTES));
-        let mut end = stretch_end;
-        while end > start {
-            let page_start = ((end - 1) / PAGE_BYTES * PAGE_BYTES).max(start);
-            let page = Run { offset: page_start, length: (end - page_start) as u32, ..run };
-            match residency(page) {
-                Residency::Resident => end = page_start,
-                Residency::Missing | Residency::Unknown => {
-                    ends.push(end - 1);
-                    break;
-                }
-            }
-        }
-        start = stretch_end;
-    }
-    ends
+    let starts = (run.offset..run_end).step_by(TOUCH_BYTES as usize);
+    starts.map(|start| run_end.min(start + u64::from(TOUCH_BYTES)) - 1).collect()
 }
 
 #[cfg(test)]
@@ -38,31 +19,12 @@ mod tests {
 
     use super::*;
 
-    fn run(offset: u64, length: u32) -> Run {
-        Run { file: File::for_tests(0), offset, length }
-    }
-
     #[test]
-    fn a_cold_run_is_waited_for_all_along_and_asked_once_a_stretch() {
-        let mut asked = 0;
-        let ends = last_missing(run(100, 300_000), |_| {
-            asked += 1;
-            Residency::Missing
-        });
-        assert_eq!(ends.as_slice(), [100 + 131_071, 100 + 262_143, 100 + 299_999]);
-        assert_eq!(asked, 3);
-    }
-
-    #[test]
-    fn a_run_whose_tail_is_there_is_waited_for_at_its_last_missing_pages() {
-        let missing = |page: Run| match page.offset / PAGE_BYTES {
-            2 | 5 | 40 => Residency::Missing,
-            _ => Residency::Resident,
-        };
-        assert_eq!(
-            last_missing(run(4_000, 300_000), missing).as_slice(),
-            [6 * 4096 - 1, 41 * 4096 - 1]
-        );
-        assert!(last_missing(run(4_000, 40_000), |_| Residency::Resident).is_empty());
+    fn a_run_is_waited_for_all_along() {
+        let run = Run { file: File::for_tests(0), offset: 100, length: 300_000 };
+        let ends = step_ends(run);
+        assert_eq!(ends.len(), 19);
+        assert_eq!(ends.first(), Some(&(100 + 16_383)));
+        assert_eq!(ends.last(), Some(&(100 + 299_999)));
     }
 }

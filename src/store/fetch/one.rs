@@ -46,6 +46,8 @@ pub enum StepOutcome {
     /// Bytes read; fewer than asked means that the file ends there.
     Read(u32),
     Answer(Residency),
+    /// All of it is in the cache, and some still being read: [`super::Fetches::touch_at`] was told what.
+    Coming,
     /// An errno, and the first byte of the file that could not be read where that is known.
     Failed {
         errno: i32,
@@ -84,6 +86,8 @@ pub(super) struct Fetch {
     pub(super) begun: Instant,
     pub(super) stage: Stage,
     pub(super) tries: u8,
+    /// How often pages were still being read after others had been waited for.
+    pub(super) rounds: u8,
     /// The system would not say whether it is resident.
     pub(super) is_unknown: bool,
     /// Where a byte is read to wait for this try's pages; empty: at the end of each step.
@@ -129,7 +133,7 @@ impl Fetch {
                 StepOutcome::Read(bytes) if bytes == self.run.length => Verdict::Readable,
                 StepOutcome::Read(_) => Verdict::Truncated,
                 StepOutcome::Failed { errno, at } => self.failed(errno, at),
-                StepOutcome::Done | StepOutcome::Answer(_) => Verdict::Readable,
+                _ => Verdict::Readable,
             }),
         }
     }
@@ -143,7 +147,7 @@ impl Fetch {
         let run = self.run;
         let mut touches = std::mem::take(&mut self.touches);
         if touches.is_empty() {
-            touches = missing::last_missing(run, |_| Residency::Unknown);
+            touches = missing::step_ends(run);
         }
         self.stage = Stage::Touching(touches.len() as u32);
         steps.extend(touches.iter().map(|&offset| Step::ReadByte {
@@ -200,6 +204,11 @@ impl Fetch {
                 } else {
                     self.discard(id, steps);
                 }
+                None
+            }
+            StepOutcome::Coming if self.rounds < limits::ROUNDS_MAX => {
+                self.rounds += 1;
+                self.touch(id, steps);
                 None
             }
             StepOutcome::Answer(Residency::Unknown) => {

@@ -79,7 +79,7 @@ fn a_fetch_is_believed_only_after_residency_was_asked_again() {
             _ => None,
         })
         .collect();
-    assert_eq!(touches.len(), 3, "one byte at the end of each 128 KiB");
+    assert_eq!(touches.len(), 19, "one byte at the end of each step");
     assert!(touches.contains(&131_071) && touches.contains(&299_999), "{touches:?}");
     assert!(matches!(seen.last(), Some(Step::Ask { .. })), "{seen:?}");
     assert_eq!(finished.len(), 1);
@@ -106,6 +106,39 @@ fn a_run_that_does_not_stay_is_tried_twice_then_read_for_the_verdict() {
     });
     assert_eq!((asked, read), (2, 1));
     assert_eq!(finished[0].verdict, Verdict::Readable, "it is copied, never believed resident");
+}
+
+#[test]
+fn pages_that_are_still_being_read_are_waited_for_too_but_not_for_ever() {
+    for coming in [1, 2, u8::MAX] {
+        let mut fetches = Fetches::new(AskAgain::Always, Arc::default());
+        let mut steps = Vec::new();
+        want(&mut fetches, run(0, 0, 65_536), 1, &mut steps);
+        let (mut asked, mut touched) = (0, Vec::new());
+        let mut finished = None;
+        while let Some(step) = steps.pop() {
+            let outcome = match step {
+                Step::ReadAhead { fetch, .. } => {
+                    fetches.touch_at(fetch, &[65_535]);
+                    StepOutcome::Done
+                }
+                Step::ReadByte { offset, .. } => {
+                    touched.push(offset);
+                    StepOutcome::Read(1)
+                }
+                Step::Ask { fetch, .. } if asked < coming => {
+                    asked += 1;
+                    fetches.touch_at(fetch, &[4_095, 20_479]);
+                    StepOutcome::Coming
+                }
+                step => healthy(step),
+            };
+            finished = finished.or(fetches.completed(step.fetch(), outcome, NOW, &mut steps));
+        }
+        assert_eq!(finished.unwrap().verdict, Verdict::Resident);
+        let rounds = usize::from(coming.min(limits::ROUNDS_MAX));
+        assert_eq!(touched.len(), 1 + 2 * rounds, "{touched:?}");
+    }
 }
 
 #[test]
