@@ -321,12 +321,12 @@ impl Desk {
         let counters = &self.counters;
         let by_protocol = |all: u64, http: u64| ByProtocol { http, udp: all.saturating_sub(http) };
         Figures {
-            uptime_s: now.since(self.since.unwrap_or(now)).as_secs(),
+            uptime_seconds: now.since(self.since.unwrap_or(now)).as_secs(),
             torrents: self.swarms.torrents() as u64,
             peers: self.swarms.peers() as u64,
             displaced_peers: self.swarms.displaced(),
             announces: by_protocol(counters.announces, counters.http_announces),
-            scrapes: by_protocol(counters.scrapes, counters.http_scrapes),
+            scraped_torrents: by_protocol(counters.scrapes, counters.http_scrapes),
             unserved_announces: counters.unserved_announces,
             listed_torrents,
             stale_list: u64::from(is_stale),

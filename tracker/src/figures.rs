@@ -15,7 +15,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub(crate) struct Figures {
     /// Seconds since the first turn.
-    pub(crate) uptime_s: u64,
+    pub(crate) uptime_seconds: u64,
     /// Torrents that have peers, by address family.
     pub(crate) torrents: u64,
     /// Peers of all torrents.
@@ -24,7 +24,7 @@ pub(crate) struct Figures {
     pub(crate) displaced_peers: u64,
     pub(crate) announces: ByProtocol,
     /// Torrents asked after.
-    pub(crate) scrapes: ByProtocol,
+    pub(crate) scraped_torrents: ByProtocol,
     /// Of torrents that a list does not let be served.
     pub(crate) unserved_announces: u64,
     /// Torrents on the list.
@@ -73,7 +73,7 @@ impl Figures {
         use Value::{Counter, Counters, Gauge};
         let row = |name, help, value| Row { name, help, value };
         [
-            row("uptime_seconds", "Time since the tracker started", Gauge(self.uptime_s)),
+            row("uptime_seconds", "Time since the tracker started", Gauge(self.uptime_seconds)),
             row("torrents", "Torrents that have peers, by address family", Gauge(self.torrents)),
             row("peers", "Peers of all torrents", Gauge(self.peers)),
             row(
@@ -82,7 +82,11 @@ impl Figures {
                 Counter(self.displaced_peers),
             ),
             row("announces", "Announces taken in", Counters(self.announces)),
-            row("scraped_torrents", "Torrents asked after by scrapes", Counters(self.scrapes)),
+            row(
+                "scraped_torrents",
+                "Torrents asked after by scrapes",
+                Counters(self.scraped_torrents),
+            ),
             row(
                 "unserved_announces",
                 "Announces of torrents that a list does not let be served",
@@ -227,12 +231,12 @@ mod tests {
     /// Each field has a number of its own.
     fn figures() -> Figures {
         Figures {
-            uptime_s: 1,
+            uptime_seconds: 1,
             torrents: 2,
             peers: 3,
             displaced_peers: 4,
             announces: ByProtocol { http: 5, udp: 6 },
-            scrapes: ByProtocol { http: 7, udp: 8 },
+            scraped_torrents: ByProtocol { http: 7, udp: 8 },
             refused_requests: 9,
             connections: 10,
             accepted_connections: 11,
@@ -285,11 +289,21 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_names_every_figure() {
+        let manual = include_str!("../../docs/tracker.md");
+        for Row { name, .. } in figures().rows() {
+            assert!(manual.contains(&format!("`{name}`")), "docs/tracker.md does not name {name}");
+        }
+    }
+
+    #[test]
     fn json_has_every_figure_by_its_name() {
         let read: serde_json::Value = serde_json::from_str(&page(Figures::write_json)).unwrap();
         assert_eq!(read["announces"]["udp"], 6);
         assert_eq!(read["dropped_datagrams"], 14);
-        assert_eq!(read.as_object().unwrap().len(), figures().rows().len());
+        let read = read.as_object().unwrap();
+        assert_eq!(read.len(), figures().rows().len());
+        assert!(figures().rows().iter().all(|row| read.contains_key(row.name)), "{read:?}");
     }
 
     #[test]

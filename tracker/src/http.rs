@@ -5,6 +5,7 @@
 mod answer;
 mod connection;
 mod exchange;
+mod hosts;
 mod request;
 
 use ringseed_meta::Instant;
@@ -17,6 +18,7 @@ use crate::source::Source;
 use crate::token::Tag;
 use connection::{Connection, Manner, Reading, Sending, Stage, Step};
 use exchange::Next;
+use hosts::Hosts;
 
 /// All HTTP listeners and connections of a loop.
 pub(crate) struct Http {
@@ -24,6 +26,7 @@ pub(crate) struct Http {
     /// By place; a place is free again when its connection's close has completed.
     connections: Vec<Option<Connection>>,
     free: Vec<u32>,
+    hosts: Hosts,
     next_sweep: Instant,
 }
 
@@ -39,7 +42,13 @@ impl Http {
             let op = Op::Accept { listener: listener.socket };
             outbox.push(kernel, op, Tag::HttpAccept(place as u32));
         }
-        Http { listeners, connections: Vec::new(), free: Vec::new(), next_sweep: Instant::ZERO }
+        Http {
+            listeners,
+            connections: Vec::new(),
+            free: Vec::new(),
+            hosts: Hosts::default(),
+            next_sweep: Instant::ZERO,
+        }
     }
 
     /// Connections that are open.
@@ -110,7 +119,9 @@ impl Http {
         }
         let serves = listener.is_open();
         let Outcome::Accepted { socket, peer } = completion.outcome else { return };
-        if self.connections() >= hall.desk.rules.connections_max || !serves {
+        let most = hall.desk.rules.connections_max;
+        let in_excess = hall.desk.is_crowded() && self.hosts.has_its_share(peer.ip(), most);
+        if self.connections() >= most || in_excess || !serves {
             hall.desk.counters.refused_connections += 1;
             hall.outbox.push(hall.kernel, Op::Close { socket, reset: true }, Tag::Ignored);
             return;
@@ -118,6 +129,7 @@ impl Http {
         if self.connections() == 0 {
             self.next_sweep = hall.now.after(limits::SWEEP);
         }
+        self.hosts.opened(peer.ip());
         let place = self.take_in(Connection::new(socket, peer.ip(), hall.now));
         hall.desk.connections = self.connections();
         hall.desk.counters.accepted_connections += 1;
@@ -126,8 +138,9 @@ impl Http {
 
     fn on_closed(&mut self, place: u32) {
         if let Some(slot) = self.connections.get_mut(place as usize)
-            && slot.take().is_some()
+            && let Some(connection) = slot.take()
         {
+            self.hosts.closed(connection.peer);
             self.free.push(place);
         }
     }

@@ -102,6 +102,10 @@ pub const HEADER_FIELDS_MAX: usize = 48;
 /// HTTP connections at a time. Each takes some 300 bytes and one file descriptor while it idles.
 pub const CONNECTIONS_MAX: usize = 8192;
 
+/// Hosts that share the connections of a crowded tracker, at least: one that has this part of them (32
+/// of 8,192) gets no other until it is less crowded. A host alone can take half.
+pub const CROWDED_HOSTS: usize = 256;
+
 /// Bytes of answers that wait for one client; with more it is not read from, and its requests are
 /// not answered, until it has taken them: some two hundred pipelined announces.
 pub const UNSENT_BYTES_PAUSE: u64 = 64 << 10;

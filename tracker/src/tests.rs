@@ -49,6 +49,11 @@ impl Stage {
         self.world.connect(client(port), here()).unwrap()
     }
 
+    fn connect_from(&self, host: u8, port: u16) -> Remote {
+        let from = SocketAddr::from(([10, 0, 0, host], port));
+        self.world.connect(from, here()).unwrap()
+    }
+
     fn now(&self) -> Instant {
         Instant::from_us(self.world.now_us())
     }

@@ -160,9 +160,9 @@ fn a_client_that_has_read_its_last_answer_closes_at_once() {
 fn more_connections_than_there_are_places_are_turned_away() {
     let rules = Rules { connections_max: 10, port_min: 1, ..Rules::default() };
     let mut stage = Stage::with_rules(Options::calm(1), rules);
-    let remotes: Vec<_> = (1..=10).map(|port| stage.connect(port)).collect();
+    let remotes: Vec<_> = (1..=10).map(|host| stage.connect_from(host, 1)).collect();
     stage.run_ms(1);
-    let late = stage.connect(9000);
+    let late = stage.connect_from(100, 1);
     stage.run_ms(1);
     assert_eq!(late.state(), RemoteState::Reset);
     assert!(remotes.iter().all(|remote| remote.state() == RemoteState::Open));
@@ -171,10 +171,42 @@ fn more_connections_than_there_are_places_are_turned_away() {
     remotes[0].finish();
     stage.run_ms(1);
     assert!(read(&remotes[0]).contains("Connection: close"));
-    let later = stage.connect(9001);
+    let later = stage.connect_from(101, 1);
     later.write(announce(1, 2).as_bytes());
     stage.run_ms(1);
     assert!(read(&later).contains("10:incompletei2e"));
+    stage.end();
+}
+
+#[test]
+fn one_host_takes_half_of_the_places_and_leaves_the_others_to_others() {
+    let rules = Rules { connections_max: 10, port_min: 1, ..Rules::default() };
+    let mut stage = Stage::with_rules(Options::calm(1), rules);
+    // Requests that never become whole.
+    let slow: Vec<_> = (1..=20).map(|port| stage.connect_from(66, port)).collect();
+    for remote in &slow {
+        remote.write(b"GET /announce");
+        stage.run_ms(1);
+    }
+    let open = || slow.iter().filter(|remote| remote.state() == RemoteState::Open).count();
+    assert_eq!(open(), 6, "as many as make a crowd");
+    for host in 1..=20 {
+        let other = stage.connect_from(host, 1);
+        other.write(announce(1, 1).as_bytes());
+        stage.run_ms(1);
+        assert!(read(&other).starts_with("HTTP/1.1 200"), "host {host}");
+        other.close();
+        stage.run_ms(1);
+    }
+    stage.run_ms(ms(limits::REQUEST_TIMEOUT) + 2000);
+    assert_eq!(open(), 0);
+    let crowd: Vec<_> = (1..=6).map(|host| stage.connect_from(host, 2)).collect();
+    stage.run_ms(1);
+    assert!(crowd.iter().all(|remote| remote.state() == RemoteState::Open));
+    let again = stage.connect_from(66, 99);
+    again.write(announce(2, 1).as_bytes());
+    stage.run_ms(1);
+    assert!(read(&again).starts_with("HTTP/1.1 200"), "its places are free again");
     stage.end();
 }
 
