@@ -158,14 +158,6 @@ pub struct OpenFiles {
 }
 
 impl OpenFiles {
-    pub fn len(&self) -> usize {
-        self.states.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
-    }
-
     /// The handle of a file for use now, or that `waiter` waits for it. `is_there`: whether a
     /// waiter's connection is.
     pub fn use_file(

@@ -52,7 +52,8 @@ pub enum Command {
     Content(TorrentId, Result<Arc<Content>, NoContent>),
     /// The answer to [`Report::NeedHashes`]: hashes in the order of BEP 52, or `None`: reject.
     Hashes { connection: ConnectionId, request: HashRequest, hashes: Option<Vec<[u8; 32]>> },
-    /// Give so many connections that are served to the worker at the place `to`.
+    /// Give so many connections that are served to the worker at the place `to`. For tests, in which they
+    /// move when the seed says so; the program moves them by busy time alone.
     Give { to: usize, connections: u32 },
     /// Close every connection, files too, then report [`Report::Stopped`]. What is in a batch
     /// goes out until `Stop { drain: false }` follows.

@@ -82,7 +82,7 @@ fn a_process_short_of_descriptors_gives_back_files_that_nothing_pins() {
     }
     files.pin(handles[1]);
     assert_eq!(files.evict_idle(), [handles[0], handles[2]]);
-    assert_eq!(files.len(), 1);
+    assert_eq!(files.states.len(), 1);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_torrents_files_are_forgotten_together() {
     files.forget_torrent(TorrentId(0), &mut close);
     close.sort_unstable();
     assert_eq!(close, handles[..2]);
-    assert_eq!(files.len(), 1);
+    assert_eq!(files.states.len(), 1);
 }
 
 #[test]
