@@ -2,6 +2,7 @@
 //! keeps a model of what it may get, and compares every byte.
 
 mod claims;
+mod order;
 
 use std::collections::VecDeque;
 
@@ -19,7 +20,11 @@ const HAVE_ALL: u8 = 14;
 const ALLOWED_FAST: u8 = 17;
 const EXTENDED: u8 = 20;
 const HASH_REQUEST: u8 = 21;
+const HASHES: u8 = 22;
 const HASH_REJECT: u8 = 23;
+
+/// Hashes in an answer that has some, each of bytes 9.
+pub(crate) const HASHES_SENT: usize = 512;
 
 /// The id under which this leecher takes metadata.
 const METADATA_ID: u8 = 3;
@@ -36,6 +41,8 @@ struct Asked {
     since_us: u64,
     /// May stay without an answer.
     optional: bool,
+    /// A cancel followed it.
+    cancelled: bool,
 }
 
 pub(crate) struct Leecher {
@@ -51,6 +58,8 @@ pub(crate) struct Leecher {
     unchoked: bool,
     was_unchoked: bool,
     has_pieces: bool,
+    /// Pieces that it may ask for while it is choked (BEP 6).
+    allowed: Vec<u32>,
     asked: Vec<Asked>,
     /// When an answer last came.
     progress_us: u64,
@@ -90,6 +99,7 @@ impl Leecher {
             unchoked: false,
             was_unchoked: false,
             has_pieces: false,
+            allowed: Vec::new(),
             asked: Vec::new(),
             progress_us: world.now_us(),
             left: 0,
@@ -154,8 +164,10 @@ impl Leecher {
             self.excused = true;
         }
         if self.random.hits(150) && !self.manner.hostile {
-            self.hash_requests += 1;
-            self.unsent.extend(frame(HASH_REQUEST, &[7; 48]));
+            self.hash_requests = self.random.between(1, 4) as u32;
+            for _ in 0..self.hash_requests {
+                self.unsent.extend(frame(HASH_REQUEST, &[7; 48]));
+            }
         }
         if self.manner.hostile {
             self.misbehave(model);
@@ -280,12 +292,17 @@ impl Leecher {
                 let block = block_of(body);
                 self.answered(block, "reject", wrong);
             }
-            ALLOWED_FAST if self.manner.fast => {}
+            ALLOWED_FAST if self.manner.fast => {
+                self.allowed.extend(body.first_chunk().map(|body| u32::from_be_bytes(*body)));
+            }
             EXTENDED if self.manner.extended => self.on_extended(body, model, wrong),
-            HASH_REJECT => {
+            HASH_REJECT | HASHES => {
                 let owed = self.hash_requests > 0 || self.manner.hostile;
-                if !owed || body != [7; 48] && !self.manner.hostile {
-                    wrong.push(format!("{}: a strange hash reject", self.name));
+                let is_right = body.starts_with(&[7; 48])
+                    && body[48..].len() == if kind == HASHES { 32 * HASHES_SENT } else { 0 }
+                    && body[48..].iter().all(|byte| *byte == 9);
+                if !owed || !is_right && !self.manner.hostile {
+                    wrong.push(format!("{}: a strange answer to a hash request", self.name));
                 }
                 self.hash_requests = self.hash_requests.saturating_sub(1);
             }
@@ -301,6 +318,7 @@ impl Leecher {
         let begin = u32::from_be_bytes(head[4..].try_into().unwrap());
         let block = (piece, begin, data.len() as u32);
         self.blocks += 1;
+        wrong.extend(self.out_of_order(block));
         self.answered(block, "piece", wrong);
         if data == model.block(block) {
             return;
@@ -351,7 +369,8 @@ impl Leecher {
             let block = again.unwrap_or_else(|| self.next_block(model));
             self.left -= 1;
             self.unsent.extend(frame(REQUEST, &request_body(block.0, block.1, block.2)));
-            self.asked.push(Asked { block, since_us: now_us, optional: false });
+            let asked = Asked { block, since_us: now_us, optional: false, cancelled: false };
+            self.asked.push(asked);
             if self.random.hits(self.manner.cancels_per_mille) {
                 self.cancel_one();
             }
@@ -366,6 +385,8 @@ impl Leecher {
     fn cancel_one(&mut self) {
         let at = self.random.below(self.asked.len() as u64) as usize;
         let block = self.asked[at].block;
+        let same = self.asked.iter_mut().filter(|asked| asked.block == block);
+        same.for_each(|asked| asked.cancelled = true);
         self.unsent.extend(frame(CANCEL, &request_body(block.0, block.1, block.2)));
         // BEP 6: each request has exactly one answer, a cancelled one too. Without it, none may come;
         // and of equal requests nobody can tell which one was cancelled.

@@ -18,7 +18,7 @@ use ringseed_ring::{Kernel, Verb, Wait};
 use ringseed_sched::choke::Slots;
 
 use super::hand::Hand;
-use super::leecher::Leecher;
+use super::leecher::{HASHES_SENT, Leecher};
 use super::torrent::ModelTorrent;
 
 /// Virtual time after which the show is over, whatever is under way.
@@ -281,7 +281,8 @@ impl Stage {
                         self.commands.push((arrives_us, place, command));
                     }
                     Report::NeedHashes { connection, request, .. } => {
-                        let answer = Command::Hashes { connection, request, hashes: None };
+                        let hashes = self.random.hits(700).then(|| vec![[9; 32]; HASHES_SENT]);
+                        let answer = Command::Hashes { connection, request, hashes };
                         self.commands.push((arrives_us, place, answer));
                     }
                     Report::DataFault { torrent, file, fault } => {
