@@ -206,6 +206,7 @@ macro_rules! contract {
             receives_starved_of_buffers_go_on_when_some_came_home,
             a_full_socket_gives_the_batch_back_with_its_cursor,
             a_batch_of_every_kind_of_part_arrives_byte_for_byte,
+            tcp_holds_at_least_what_is_unacknowledged,
             own_bytes_and_blocks_leave_in_the_order_they_were_put_in,
             all_that_an_enciphered_connection_sends_goes_through_its_cipher_in_order,
             a_run_past_the_end_fails_the_batch,

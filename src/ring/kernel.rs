@@ -70,6 +70,10 @@ pub trait Kernel {
     /// Bytes handed to the socket and not yet acknowledged by the peer (`SIOCOUTQ`).
     fn unacknowledged_bytes(&mut self, socket: Socket) -> u32;
 
+    /// Bytes that TCP holds for all sockets of the machine, sent or received: never less than what
+    /// peers have not acknowledged to any of them. `None`: the system does not say.
+    fn tcp_bytes(&mut self) -> Option<u64>;
+
     /// What was counted since it was made. Cheap: a copy of some numbers.
     fn counters(&self) -> Counters;
 

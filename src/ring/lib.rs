@@ -31,6 +31,7 @@ pub mod sandbox;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod slab;
+mod sockstat;
 mod sys;
 pub mod system;
 mod threads;

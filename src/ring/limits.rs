@@ -145,3 +145,7 @@ pub const PAGE_BYTES: usize = 4_096;
 /// Datagrams that one system call sends: what it costs is shared by so many that it is not seen any
 /// more, and the call's list takes 7 KiB of stack.
 pub const DATAGRAMS_TOGETHER: usize = 64;
+
+/// Bytes that a core may have taken for TCP and not told of yet: the kernel counts a mebibyte at a
+/// time (SK_MEMORY_PCPU_RESERVE).
+pub const TCP_BYTES_UNTOLD_A_CORE: u64 = 1 << 20;

@@ -25,6 +25,7 @@ use crate::gather::Gather;
 use crate::memory::Mapping;
 use crate::plan::{Host, Probe, StartError, VerbPlan, ZeroCopy, explain, verb_plan};
 use crate::slab::Slab;
+use crate::sockstat::Sockstat;
 use crate::uring::UringEngine;
 use crate::{
     Batch, Bell, Completion, Counters, Detached, Failure, File, FileStat, Kernel, KernelError, Op,
@@ -61,6 +62,7 @@ pub struct NativeKernel<E: Engine> {
     scratch: ManuallyDrop<Scratch>,
     /// Where reads go whose bytes nobody wants. Never read.
     sink: ManuallyDrop<Mapping>,
+    sockstat: Sockstat,
     /// Numbers for ops that have no slot, so that each has an id of its own.
     done_at_once: u32,
     counters: Counters,
@@ -108,6 +110,7 @@ impl<E: Engine> NativeKernel<E> {
             plan,
             scratch: ManuallyDrop::new(scratch),
             sink: ManuallyDrop::new(sink),
+            sockstat: Sockstat::open(),
             done_at_once: 0,
             counters: Counters::default(),
         })
@@ -341,6 +344,10 @@ impl<E: Engine> Kernel for NativeKernel<E> {
     fn unacknowledged_bytes(&mut self, socket: Socket) -> u32 {
         let socket = self.sockets.get(socket.index, socket.generation);
         socket.and_then(|socket| sys::unacknowledged(socket.fd()).ok()).unwrap_or(0)
+    }
+
+    fn tcp_bytes(&mut self) -> Option<u64> {
+        self.sockstat.tcp_bytes()
     }
 
     fn counters(&self) -> Counters {

@@ -143,6 +143,10 @@ impl Kernel for SimKernel {
         self.state().unacknowledged_bytes(socket)
     }
 
+    fn tcp_bytes(&mut self) -> Option<u64> {
+        self.state().tcp_bytes()
+    }
+
     fn counters(&self) -> Counters {
         let state = self.state.borrow();
         Counters { enters: state.disk.enters, ..state.counters }

@@ -57,6 +57,12 @@ pub fn affinity() -> io::Result<Vec<usize>> {
     Ok(cores.filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect())
 }
 
+/// Cores that the system may have.
+pub(crate) fn cores() -> usize {
+    // SAFETY: no memory is passed.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }).unwrap_or(1)
+}
+
 /// Keeps this thread on one core.
 pub fn pin_thread(core: usize) -> io::Result<()> {
     if core >= libc::CPU_SETSIZE as usize {

@@ -255,6 +255,11 @@ impl<K: Kernel> Worker<K> {
             self.pressed = false;
             return;
         }
+        if self.tcp_is_content() {
+            self.pressed = false;
+            self.next_memory_look = now.after(MEMORY_LOOK);
+            return;
+        }
         let mut holders = Vec::new();
         let mut all = 0;
         let mut asked = 0;
@@ -286,5 +291,13 @@ impl<K: Kernel> Worker<K> {
             self.close(id, How::Reset);
         }
         self.next_memory_look = now.after(MEMORY_LOOK + asked * MEMORY_LOOK_EACH);
+    }
+
+    /// All sockets of the machine together hold less than those of all workers may: then nobody need
+    /// ask each. What was sent is more than that soon, though nearly all of it is acknowledged.
+    fn tcp_is_content(&mut self) -> bool {
+        let workers = self.options.workers as u64;
+        let most = self.options.unacknowledged_bytes_max.saturating_mul(workers);
+        self.kernel.tcp_bytes().is_some_and(|bytes| bytes <= most)
     }
 }

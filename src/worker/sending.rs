@@ -391,6 +391,9 @@ impl<K: Kernel> Worker<K> {
             self.shared.counters.partial_sends.add(1);
             connection.outgoing = Outgoing::Blocked(batch);
             connection.took_some(bytes);
+            if connection.peer.am_choking() {
+                self.drop_choked(&mut connection);
+            }
             connection.blocked_since = connection.blocked_since.or(Some(now));
             let op = Op::PollWritable { socket: connection.socket };
             self.push(op, Errand::Writable(id));

@@ -106,6 +106,12 @@ impl<K: Kernel> Worker<K> {
         connection.choke_since = now;
         let Some(message) = connection.peer.choke() else { return };
         message.write(&mut connection.control);
+        self.drop_choked(connection);
+    }
+
+    /// Drops what was not begun of a peer that is choked, a batch that waits here included; one that
+    /// the kernel has follows when it comes back in part.
+    pub(super) fn drop_choked(&mut self, connection: &mut Connection) {
         let dropped = connection.drop_requests();
         for block in dropped {
             if connection.peer.keeps_while_choked(block.piece) {

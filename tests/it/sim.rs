@@ -7,6 +7,7 @@
 mod hand;
 mod leecher;
 mod manner;
+mod scene;
 mod stage;
 mod torrent;
 
@@ -52,13 +53,14 @@ fn every_seed_ends_with_right_bytes_and_nothing_left_over() {
     let seeds = number_from("RINGSEED_SIM_SEEDS").unwrap_or(SEEDS);
     let mut coverage = Coverage::default();
     let mut failed = Vec::new();
-    let (mut blocks, mut paused, mut moves) = (0, 0, 0);
+    let (mut blocks, mut paused, mut moves, mut resets) = (0, 0, 0, 0);
     for seed in 0..seeds {
         let played = play(seed, RIGHT);
         coverage.add(&played.coverage);
         blocks += played.blocks;
         paused += played.paused;
         moves += played.moves;
+        resets += played.resets;
         if !played.wrong.is_empty() {
             failed.push((seed, played.wrong));
             if failed.len() == TOLD_MAX {
@@ -68,7 +70,8 @@ fn every_seed_ends_with_right_bytes_and_nothing_left_over() {
     }
     say_how_to_replay(&failed);
     println!(
-        "{seeds} seeds: {blocks} blocks, {paused} torrents paused, {moves} moves; faults met:"
+        "{seeds} seeds: {blocks} blocks, {paused} torrents paused, {moves} moves, {resets} resets \
+         for memory; faults met:"
     );
     for &fault in Fault::ALL {
         println!("  {fault:?} {}", coverage.met(fault));

@@ -175,6 +175,21 @@ pub(super) fn a_full_socket_gives_the_batch_back_with_its_cursor<M: Machine>(
     assert!(matches!(driver.next().outcome, Outcome::Done));
 }
 
+pub(super) fn tcp_holds_at_least_what_is_unacknowledged<M: Machine>(driver: &mut Driver<M>) {
+    let (socket, peer) = driver.connection();
+    let mut batch = driver.kernel().batch();
+    batch.push_bytes(&content(16 << 20));
+    driver.push(Op::Send { socket, batch, verb: Verb::Copy });
+    let sent = driver.next();
+    let Outcome::Sent { bytes, batch } = sent.outcome else { panic!("{sent:?}") };
+    driver.kernel().recycle(batch);
+    let held = u64::from(driver.kernel().unacknowledged_bytes(socket));
+    let all = driver.kernel().tcp_bytes().expect("here it is told");
+    assert!(bytes > 0 && all >= held, "{held} bytes are unacknowledged, TCP holds {all}");
+    driver.close(socket, true);
+    peer.close();
+}
+
 pub(super) fn a_batch_of_every_kind_of_part_arrives_byte_for_byte<M: Machine>(
     driver: &mut Driver<M>,
 ) {

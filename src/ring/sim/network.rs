@@ -56,6 +56,12 @@ impl State {
         }
     }
 
+    /// What all sockets hold that is not acknowledged.
+    pub(crate) fn tcp_bytes(&self) -> Option<u64> {
+        let held = || self.connections.iter().map(|connection| connection.queued).sum();
+        self.options.tells_tcp_bytes.then(held)
+    }
+
     pub(crate) fn add_socket(&mut self, endpoint: Endpoint, kernel: usize) -> Option<Socket> {
         let entry = Entry { endpoint, kernel, closing: None };
         let (index, generation) = self.sockets.insert(entry).ok()?;

@@ -38,6 +38,8 @@ pub struct Options {
     pub disk: DiskSpeed,
     /// A peer that acknowledges nothing for so long loses its connection (TCP_USER_TIMEOUT).
     pub user_timeout_us: u64,
+    /// Whether anybody knows what all sockets hold.
+    pub tells_tcp_bytes: bool,
     /// Prints each push and completion to standard error.
     pub trace: bool,
 }
@@ -61,6 +63,7 @@ impl Options {
             latency_us: (50, 50),
             disk: DiskSpeed { seek_us: 100, page_us: 2 },
             user_timeout_us: 45_000_000,
+            tells_tcp_bytes: true,
             trace: false,
         }
     }
@@ -90,6 +93,7 @@ impl Options {
             latency_us,
             disk: DiskSpeed { seek_us, page_us: random.between(1, 20) },
             user_timeout_us: 500_000 + random.of_any_size(45_000_000),
+            tells_tcp_bytes: random.hits(700),
             ..Options::calm(seed)
         }
     }

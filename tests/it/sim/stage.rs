@@ -55,6 +55,8 @@ pub(crate) struct Played {
     pub(crate) blocks: u64,
     /// Connections that went from one worker to another.
     pub(crate) moves: u64,
+    /// Connections that were reset to free memory.
+    pub(crate) resets: u64,
     pub(crate) paused: u64,
 }
 
@@ -450,6 +452,7 @@ impl Stage {
         self.leechers.iter_mut().for_each(Leecher::hang_up);
         let blocks = self.leechers.iter().map(|leecher| leecher.blocks).sum();
         let moves = self.hands.iter().map(|hand| hand.counters.moved_here.read()).sum();
+        let resets = self.hands.iter().map(|hand| hand.counters.resets_for_memory.read()).sum();
         drop(self.hands);
         let mut wrong = self.wrong;
         wrong.extend(self.world.violations_at_rest());
@@ -459,6 +462,7 @@ impl Stage {
             fingerprint: self.world.fingerprint(),
             blocks,
             moves,
+            resets,
             paused: self.paused.len() as u64,
         }
     }
