@@ -7,12 +7,12 @@ use super::stand::{FILE, Stand, WAYS};
 use super::truth::evict;
 
 const FILE_BYTES: u64 = 4 << 20;
-const DELAY: Duration = Duration::from_millis(200);
+const DELAY: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// No leecher of the fast disk may wait as long as ten reads of the slow one. (How little it costs is
-/// measured elsewhere; this says that nobody stands behind the slow disk.)
-const FAST_WAITS_MAX: Duration = Duration::from_secs(2);
+/// No leecher of the fast disk stands behind one read of the slow one, though the machine is busy. (How
+/// little it costs is measured elsewhere.)
+const FAST_WAITS_MAX: Duration = Duration::from_millis(2_500);
 
 #[test]
 fn a_mount_that_takes_its_time_holds_up_nobody_else() {
@@ -32,11 +32,12 @@ fn a_mount_that_takes_its_time_holds_up_nobody_else() {
             evict(&file);
             fast.gets(FILE_BYTES / 16_384, PATIENCE)
         });
-        let slow = slow.gets(32, PATIENCE);
+        let slow = slow.gets(8, PATIENCE);
         let told = fast.end_well(100);
         let longest = told.iter().map(|told| told.longest_wait).max().unwrap();
         println!("{way:?}: the longest wait beside the slow mount was {longest:.3?}");
         assert!(longest < FAST_WAITS_MAX, "{way:?}: {longest:?}");
+        stand.mirror("slow").heal_all();
         slow.end_well(1);
         assert_eq!(stand.mirror("slow").reads(FILE).failed, 0);
     }

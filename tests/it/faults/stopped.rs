@@ -12,18 +12,18 @@ use super::truth::Truth;
 use crate::peer::info_hash;
 use crate::seeder::{Seeder, signal};
 
-const FILE_BYTES: u64 = 32 << 20;
+const FILE_BYTES: u64 = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Leechers that are stopped, and those beside them.
 const STOPPED: u64 = 30;
 const OTHERS: u64 = 10;
 
-/// Requests that each of those has outstanding.
-const DEPTH: usize = 16;
+/// Requests that each of those has outstanding: more than sockets hold, so that they fill.
+const DEPTH: usize = 250;
 
 /// Blocks for each of a crowd at each stage: more than had been asked for when they were stopped.
-const BLOCKS_EACH: u64 = 100;
+const BLOCKS_EACH: u64 = 300;
 
 /// The torrent that the other process is to fetch: `address infohash piece-bytes seed length`.
 const WHAT: &str = "LEECHERS_APART";
@@ -132,7 +132,7 @@ fn leechers_that_are_stopped_for_a_while_go_on_and_hold_up_nobody() {
         let others = others.gets(OTHERS * BLOCKS_EACH, PATIENCE);
         connected(&seeder, STOPPED + OTHERS);
         signal(stopped.process.id(), "STOP");
-        let others = others.gets(3 * OTHERS * BLOCKS_EACH, PATIENCE);
+        let others = others.gets(OTHERS * BLOCKS_EACH, PATIENCE);
         connected(&seeder, STOPPED + OTHERS);
         signal(stopped.process.id(), "CONT");
         stopped.wants(STOPPED * BLOCKS_EACH);
