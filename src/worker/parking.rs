@@ -5,6 +5,10 @@
 //! only if they are empty. The others put something in, then ask [`Parking::must_ring`]. Of these two,
 //! each writes first and reads what the other wrote second, with a full fence between: at least one
 //! sees the other, so nothing lies in a queue whose owner sleeps. A ring too many costs a turn.
+//!
+//! Who is told to ring may do so late: a message from ring to ring leaves with the sender's next enter.
+//! Others who put something in meanwhile find the owner rung, and wait for that as well: for the rest of
+//! one turn of the sender, and no longer, since it enters or ends.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
