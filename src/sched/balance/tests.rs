@@ -95,6 +95,22 @@ fn a_burst_moves_nobody() {
 }
 
 #[test]
+fn what_was_given_has_time_to_show_before_more_is() {
+    let mut balance = Balance::default();
+    let mut now = Instant::ZERO;
+    let mut given = vec![];
+    // It never shows: what is published stays as it was.
+    while now < Instant::ZERO.after(SETTLE * 4) {
+        now = now.after(LOOK);
+        if balance.look(0, &[load(900, 9), load(100, 9)], now).is_some() {
+            given.push(now);
+        }
+    }
+    assert!(given.len() > 2, "{given:?}");
+    assert!(given.windows(2).all(|two| two[1].since(two[0]) >= SETTLE), "{given:?}");
+}
+
+#[test]
 fn new_connections_are_spread_by_count_while_workers_are_even() {
     for accepts_all in 0..2 {
         let mut loads = [load(0, 0), load(0, 0)];
