@@ -89,6 +89,43 @@ mod tests {
     }
 
     #[test]
+    fn of_a_last_look_and_a_ring_at_the_same_time_one_sees_the_other() {
+        const ROUNDS: u32 = 50_000;
+        let (parking, queue) = (Parking::default(), AtomicU32::new(0));
+        let (begun, ended, told) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
+        let wait = |counter: &AtomicU32, round| {
+            for spins in 1.. {
+                if counter.load(Ordering::Acquire) >= round {
+                    return;
+                }
+                if spins % 4_096 == 0 { thread::yield_now() } else { std::hint::spin_loop() }
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    wait(&begun, round);
+                    queue.store(round, Ordering::Relaxed);
+                    told.store(parking.must_ring(), Ordering::Relaxed);
+                    ended.store(round, Ordering::Release);
+                }
+            });
+            let mut missed = 0;
+            for round in 1..=ROUNDS {
+                begun.store(round, Ordering::Release);
+                // Each time a little later, so that they meet.
+                (0..round % 128).for_each(|_| std::hint::spin_loop());
+                parking.park();
+                let sees = queue.load(Ordering::Relaxed) == round;
+                wait(&ended, round);
+                missed += u32::from(!sees && !told.load(Ordering::Relaxed));
+                parking.unpark();
+            }
+            assert_eq!(missed, 0, "neither saw the other");
+        });
+    }
+
+    #[test]
     fn only_a_sleeper_is_rung_and_by_one_alone() {
         let parking = Parking::default();
         assert!(!parking.must_ring(), "it is awake");
