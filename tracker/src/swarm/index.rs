@@ -22,6 +22,11 @@ impl Index {
             }
             return Index::Narrow(table);
         }
+        Index::wide(places, hash)
+    }
+
+    /// Of the places below `places`, with room for all others.
+    fn wide(places: usize, hash: impl Fn(usize) -> u64) -> Index {
         let mut table = HashTable::with_capacity(places);
         for place in 0..places {
             table.insert_unique(hash(place), place as u32, |place| hash(*place as usize));
@@ -57,11 +62,18 @@ impl Index {
         }
     }
 
-    /// Takes in a place that it has not.
+    /// Room for the name of a place behind all others, which it has.
+    pub(super) fn make_room(&mut self, place: usize, hash: impl Fn(usize) -> u64) {
+        if matches!(self, Index::Narrow(_)) && place >= NARROW_MAX {
+            *self = Index::wide(place, hash);
+        }
+    }
+
+    /// Takes in a place that it has not, and has made room for.
     pub(super) fn insert(&mut self, place: usize, hash: impl Fn(usize) -> u64) {
         match self {
-            Index::Narrow(_) if place >= NARROW_MAX => *self = Index::of(place + 1, hash),
             Index::Narrow(table) => {
+                debug_assert!(place < NARROW_MAX, "no room was made for {place}");
                 let rehash = |place: &u16| hash(usize::from(*place));
                 table.insert_unique(hash(place), place as u16, rehash);
             }
@@ -92,6 +104,7 @@ impl Index {
     pub(super) fn relocate(&mut self, hash: u64, from: usize, to: usize) {
         match self {
             Index::Narrow(table) => {
+                debug_assert!(to < NARROW_MAX, "no room was made for {to}");
                 if let Some(place) = table.find_mut(hash, |found| usize::from(*found) == from) {
                     *place = to as u16;
                 }

@@ -336,6 +336,40 @@ fn every_peer_of_a_large_swarm_is_handed_out_as_often_as_any_other() {
 }
 
 #[test]
+fn a_swarm_grows_past_what_two_bytes_can_name_whoever_comes_last() {
+    const PEERS: u32 = (1 << 16) + 8;
+    let paused = |announce: Announce| announce.but(|told| told.event = AnnounceEvent::Paused);
+    for late in [announce(1, "192.0.2.1:1", SEED), paused(announce(1, "192.0.2.1:1", LEECHER))] {
+        let most = PEERS as usize;
+        let mut swarms = swarms(Bounds { torrent_peers_max: most, peers_max: most, ..BOUNDS });
+        let of = |number: u32| {
+            let peer = match number {
+                _ if number > PEERS - 16 => late.clone(),
+                _ if number.is_multiple_of(4) => announce(1, "192.0.2.1:1", SEED),
+                _ => announce(1, "192.0.2.1:1", LEECHER),
+            };
+            let ip = IpAddr::from(number.to_be_bytes());
+            Announce { ip, ..peer.but(|told| told.numwant = Some(0)) }
+        };
+        for number in 1..=PEERS {
+            told(&mut swarms, at(0), &of(number));
+            if number >= 1 << 16 {
+                swarms.check();
+            }
+        }
+        for number in 1..=PEERS {
+            assert_eq!(swarms.peers() as u32, PEERS + 1 - number);
+            told(&mut swarms, at(0), &of(number).but(|told| told.event = AnnounceEvent::Stopped));
+            if number < 8 || number % 10_000 == 0 {
+                swarms.check();
+            }
+        }
+        assert_eq!((swarms.peers(), swarms.torrents()), (0, 0));
+        swarms.check();
+    }
+}
+
+#[test]
 fn a_peer_of_a_swarm_of_thousands_takes_40_bytes_at_most() {
     let mut swarms = swarms(Bounds { torrent_peers_max: 50_000, peers_max: 50_000, ..BOUNDS });
     let mut most = 0.0f64;

@@ -182,7 +182,7 @@ impl<const N: usize> Torrent<N> {
     /// Takes a peer in whose address is not in yet; gives its place.
     pub(super) fn insert(&mut self, key: &HashKey, peer: &Peer<N>, role: Role) -> usize {
         let end = self.len();
-        self.make_room();
+        self.make_room(key);
         self.length += 1;
         let mut place = end;
         if role != Role::Leecher {
@@ -276,13 +276,15 @@ impl<const N: usize> Torrent<N> {
         from
     }
 
-    /// Room for a peer behind the last one.
-    fn make_room(&mut self) {
+    /// Room for a peer behind the last one, in the index too: a seed sends another one there before it
+    /// is listed itself.
+    fn make_room(&mut self, key: &HashKey) {
         let length = self.len();
         match &mut self.peers {
             Peers::Few(page) => page.make_room(length),
             Peers::Many(many) => {
-                let pages = &mut many.pages;
+                let Many { pages, index } = &mut **many;
+                index.make_room(length, hash_of(key, pages));
                 let (number, rows) = (length / limits::PAGE_PEERS, length % limits::PAGE_PEERS);
                 if number == pages.len() {
                     if pages.len() == pages.capacity() {
