@@ -44,9 +44,9 @@ pub mod limits {
 
     /// Bytes from one touch (a read of one byte) to the next where the system does not say which pages are
     /// missing. It reads a run in bios that end where extents, folios and the device's limits say, and that come
-    /// back in any order: touching only the end of each 128 KiB left pages behind that were still being read, one
-    /// fetch in ten. Where it does say, one touch for all that is missing in one stretch is enough, and right:
-    /// a page that is touched and then spliced was used twice, and goes to the list of those that are kept.
+    /// back in any order: the fewer touches, the more often a splice waits. Where it does say, one touch for
+    /// all that is missing in one stretch is enough, and right: a page that is touched and then spliced was used
+    /// twice, and goes to the list of those that are kept.
     pub const TOUCH_BYTES: u32 = 16 * 1024;
     /// Bytes. Pages are tracked in windows of this size: one block, so that a random request
     /// fetches nothing that was not asked for.

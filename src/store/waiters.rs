@@ -20,7 +20,7 @@ pub struct Waiter(pub u64);
 /// Waiters, as they are told.
 pub type WaiterList = SmallVec<[Waiter; 4]>;
 
-/// All who wait for one thing: at most twice as many as are still there, and one, or
+/// All who wait for one thing: at most twice as many as were there when it was last swept, and one, or
 /// [`limits::WAITERS_UNSWEPT`].
 #[derive(Default, Debug)]
 pub struct Waiters {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use ringseed_meta::Instant;
-use ringseed_ring::{Failure, Kernel, Op, Outcome, Residency, Run};
+use ringseed_ring::{Batch, Failure, Kernel, Op, Outcome, Part, Residency, Run};
 
 use super::connection::Connection;
 use super::data::is_there;
@@ -37,7 +37,13 @@ impl<K: Kernel> Worker<K> {
             return;
         }
         let mut steps = std::mem::take(&mut self.scratch.steps);
-        steps.extend(self.asking.later.drain(..));
+        for step in std::mem::take(&mut self.asking.later) {
+            if self.files.key_of(step.file()).is_none() {
+                self.skip_step(step, now, &mut steps);
+            } else {
+                steps.push(step);
+            }
+        }
         self.take_steps(&mut steps, now);
         self.scratch.steps = steps;
     }
@@ -77,8 +83,9 @@ impl<K: Kernel> Worker<K> {
         let mut at = 0;
         while at < steps.len() {
             match steps[at] {
+                // The end of a fetch is told to connections, and one of them may be out of its place now.
                 step if self.files.key_of(step.file()).is_none() => {
-                    self.skip_step(step, now, steps);
+                    self.asking.later.push_back(step);
                 }
                 Step::ReadAhead { fetch, run } => self.read_ahead(fetch, run, now, steps),
                 Step::ReadByte { fetch, file, offset } => {
@@ -111,11 +118,17 @@ impl<K: Kernel> Worker<K> {
     /// each page that is asked for takes another's place, which is the asker's work.
     fn read_ahead(&mut self, fetch: FetchId, run: Run, now: Instant, steps: &mut Vec<Step>) {
         let source = self.files.source_of(run.file);
-        let aside = source.is_some_and(|source| self.fetches.devices().is_slow(source.device, now));
+        let aside = source.is_some_and(|source| {
+            source.is_distant || self.fetches.devices().is_slow(source.device, now)
+        });
         if !aside && self.asking.bytes >= limits::ASKED_BYTES_PER_TURN {
             self.asking.later.push_back(Step::ReadAhead { fetch, run });
-        } else if self.note_missing(fetch, run) == Residency::Resident {
-            // Another worker, or somebody else, has asked for all of it.
+        } else if self.note_missing(fetch, run) == Residency::Resident
+            // Of others' files the first answer may be yes whatever is there.
+            && self.kernel.residency(run) == Residency::Resident
+        {
+            // Another worker, or somebody else, has fetched all of it.
+            self.fetches.touch_at(fetch, &[run.offset + u64::from(run.length) - 1]);
             self.fetches.completed(fetch, StepOutcome::Done, now, steps);
         } else {
             self.asking.bytes += if aside { 0 } else { run.length };
@@ -123,26 +136,31 @@ impl<K: Kernel> Worker<K> {
         }
     }
 
-    /// A batch is copied although its pages may be missing: others are told that they are on their way.
-    pub(super) fn note_reads(
-        &mut self,
-        connection: &mut Connection,
-        runs: impl Iterator<Item = Run>,
-    ) {
-        for run in runs {
-            if let Some(source) = self.files.source_of(run.file) {
+    /// A batch is copied although its pages may be missing: others are told that they are on their way, for
+    /// as long as the kernel has the batch.
+    pub(super) fn note_reads(&mut self, connection: &mut Connection, batch: &Batch) {
+        for part in batch.remaining() {
+            if let Part::Run(run) = part
+                && let Some(source) = self.files.source_of(run.file)
+                && !source.is_distant
+            {
                 self.fetches.reads(run, source.id);
                 connection.aside().reads.push((source.id, run));
             }
         }
     }
 
-    /// Nothing more of a batch is to be sent: forgets what of files it needed.
-    pub(super) fn let_go(&mut self, connection: &mut Connection) {
-        connection.pinned.drain(..).for_each(|file| self.files.unpin(file));
+    /// The batch has come back, or will not.
+    pub(super) fn end_reads(&mut self, connection: &mut Connection) {
         if let Some(aside) = &mut connection.aside {
             aside.reads.drain(..).for_each(|(file, run)| self.fetches.has_read(run, file));
         }
+    }
+
+    /// Nothing more of a batch is to be sent: forgets what of files it needed.
+    pub(super) fn let_go(&mut self, connection: &mut Connection) {
+        connection.pinned.drain(..).for_each(|file| self.files.unpin(file));
+        self.end_reads(connection);
     }
 
     /// Tells a fetch where to read a byte so as to wait for what of its run is not there.

@@ -21,6 +21,7 @@ impl<K: Kernel> Worker<K> {
     /// they are resident (they may have gone while the peer was slow), and sends the rest.
     pub(super) fn resume(&mut self, id: ConnectionId, now: Instant) {
         let Some(mut connection) = self.take(id) else { return };
+        let was_fetched = matches!(connection.outgoing, Outgoing::Refetching(_));
         let batch = match std::mem::replace(&mut connection.outgoing, Outgoing::Nothing) {
             Outgoing::Blocked(batch) | Outgoing::Refetching(batch) => batch,
             other => {
@@ -29,7 +30,7 @@ impl<K: Kernel> Worker<K> {
                 return;
             }
         };
-        if std::mem::take(&mut connection.copy_next) {
+        if was_fetched && std::mem::take(&mut connection.copy_next) {
             self.copy_rest(&mut connection);
         }
         if batch.is_empty() {

@@ -164,6 +164,9 @@ impl<K: Kernel> Worker<K> {
     pub(super) fn hand_over(&mut self, connection: &mut Connection, batch: Box<Batch>, verb: Verb) {
         connection.outgoing = Outgoing::Sending;
         connection.verb = verb;
+        if verb == Verb::Copy && self.options.verb != Verb::Copy {
+            self.note_reads(connection, &batch);
+        }
         let op = Op::Send { socket: connection.socket, batch, verb };
         self.push(op, Errand::Send(connection.id));
     }
@@ -207,11 +210,7 @@ impl<K: Kernel> Worker<K> {
                 count
             }
         };
-        let reads = std::mem::take(&mut connection.copy_next);
-        if reads {
-            self.note_reads(connection, plan.groups.iter().map(|group| group.run));
-        }
-        let copied = copied || reads;
+        let copied = copied || std::mem::take(&mut connection.copy_next);
         for at in 0..count {
             let block = plan.blocks[at].block;
             let header = message::piece_header(block);
@@ -380,6 +379,7 @@ impl<K: Kernel> Worker<K> {
             self.kernel.recycle(batch);
             return;
         };
+        self.end_reads(&mut connection);
         self.account(&mut connection, bytes, now);
         if connection.phase == Phase::Closing {
             connection.outgoing = Outgoing::Nothing;
