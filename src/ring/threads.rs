@@ -27,7 +27,7 @@ use crate::{Directory, Failure, FileStat, Mount, files, sys};
 use lanes::{Kind, Lanes};
 
 /// Whose queue a job stands in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Lane {
     /// A device of this machine, by its st_dev.
     Here(u64),

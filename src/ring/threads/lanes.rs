@@ -1,6 +1,6 @@
 //! Which job a thread does next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{Job, Lane};
 use crate::limits::{
@@ -29,17 +29,61 @@ pub(super) struct Taken {
     kind: Kind,
 }
 
+/// Lanes that share a bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Class {
+    Here,
+    Distant,
+    Unknown,
+}
+
+const CLASSES: [Class; 3] = [Class::Here, Class::Distant, Class::Unknown];
+
+impl Class {
+    fn of(lane: Lane) -> Class {
+        match lane {
+            Lane::Here(_) => Class::Here,
+            Lane::Distant(_) => Class::Distant,
+            Lane::Unknown { .. } => Class::Unknown,
+        }
+    }
+}
+
+/// The lanes of a class together. There may be one a torrent: nobody counts them anew.
+#[derive(Default)]
+struct Together {
+    /// Threads at work for them.
+    busy: usize,
+    /// Jobs that may be begun as far as their lanes go.
+    startable: usize,
+    /// The lanes that have such a job, by place: they take turns.
+    line: BTreeMap<u64, Lane>,
+}
+
 /// The jobs of one device.
 struct Queues {
     lane: Lane,
     jobs: [VecDeque<Job>; KINDS.len()],
     /// Threads at work for it, by kind.
     busy: [usize; KINDS.len()],
+    /// Its place in the line of its class.
+    place: Option<u64>,
 }
 
 impl Queues {
+    fn new(lane: Lane) -> Queues {
+        let (jobs, busy) = Default::default();
+        Queues { lane, jobs, busy, place: None }
+    }
+
     fn busy(&self) -> usize {
         self.busy.iter().sum()
+    }
+
+    /// Jobs that may be begun now, at most, as far as this lane goes.
+    fn startable(&self) -> usize {
+        let of_kind = |kind: Kind| self.jobs[kind as usize].len().min(self.room(kind));
+        KINDS.into_iter().map(of_kind).sum()
     }
 
     /// Jobs of this kind that may be begun now.
@@ -89,8 +133,10 @@ impl Queues {
 #[derive(Default)]
 pub(super) struct Lanes {
     /// Of devices that have jobs or busy threads.
-    queues: Vec<Queues>,
-    /// Where the next thread looks first: devices take turns.
+    queues: BTreeMap<Lane, Queues>,
+    classes: [Together; CLASSES.len()],
+    next_place: u64,
+    /// The class where the next thread looks first: they take turns.
     turn: usize,
     pub(super) threads: usize,
     pub(super) idle: usize,
@@ -102,17 +148,41 @@ impl Lanes {
     /// or since no more may be busy for its device.
     pub(super) fn push(&mut self, job: Job) -> bool {
         let (lane, kind) = (job.lane, job.kind());
-        let at = self.queues.iter().position(|queues| queues.lane == lane);
-        let at = at.unwrap_or_else(|| {
-            let (jobs, busy) = Default::default();
-            self.queues.push(Queues { lane, jobs, busy });
-            self.queues.len() - 1
+        let begins = self.change(lane, |queues| {
+            let queue = &mut queues.jobs[kind as usize];
+            let joins = queue.back().is_some_and(|last| job.follows(last));
+            queue.push_back(job);
+            !joins && queues.room(kind) > 0
         });
-        let queues = &mut self.queues[at];
-        let queue = &mut queues.jobs[kind as usize];
-        let joins = queue.back().is_some_and(|last| job.follows(last));
-        queue.push_back(job);
-        !joins && queues.room(kind) > 0 && self.may_begin(lane)
+        begins && self.room(Class::of(lane)) > 0
+    }
+
+    /// Changes what a lane has, and with it what is known of its class.
+    fn change<T>(&mut self, lane: Lane, change: impl FnOnce(&mut Queues) -> T) -> T {
+        let queues = self.queues.entry(lane).or_insert_with(|| Queues::new(lane));
+        let together = &mut self.classes[Class::of(lane) as usize];
+        together.busy -= queues.busy();
+        together.startable -= queues.startable();
+        let result = change(queues);
+        let startable = queues.startable();
+        together.busy += queues.busy();
+        together.startable += startable;
+        match queues.place {
+            None if startable > 0 => {
+                queues.place = Some(self.next_place);
+                together.line.insert(self.next_place, lane);
+                self.next_place += 1;
+            }
+            Some(place) if startable == 0 => {
+                queues.place = None;
+                together.line.remove(&place);
+            }
+            _ => {}
+        }
+        if queues.is_over() {
+            self.queues.remove(&lane);
+        }
+        result
     }
 
     /// As [`Lanes::push`]; whether an idle thread is to be woken, and whether one is to be started,
@@ -132,59 +202,60 @@ impl Lanes {
         if self.threads > 0 { None } else { self.remove(name) }
     }
 
-    /// Distant mounts together, and opens that may lead anywhere, leave the others their threads.
-    fn may_begin(&self, lane: Lane) -> bool {
-        let (is_like, most): (fn(Lane) -> bool, usize) = match lane {
-            Lane::Here(_) => return true,
-            Lane::Distant(_) => (Lane::is_distant, DISTANT_THREADS_IN_ALL),
-            Lane::Unknown { .. } => {
-                (|lane| matches!(lane, Lane::Unknown { .. }), OPEN_THREADS_IN_ALL)
-            }
+    /// Jobs of this class that may be begun now: distant mounts together, and opens that may lead
+    /// anywhere, leave the others their threads.
+    fn room(&self, class: Class) -> usize {
+        let most = match class {
+            Class::Here => return usize::MAX,
+            Class::Distant => DISTANT_THREADS_IN_ALL,
+            Class::Unknown => OPEN_THREADS_IN_ALL,
         };
-        let alike = self.queues.iter().filter(|queues| is_like(queues.lane));
-        alike.map(Queues::busy).sum::<usize>() < most
+        most.saturating_sub(self.classes[class as usize].busy)
     }
 
-    /// Jobs that threads may begin now, at most.
+    /// Jobs that threads may begin now, at most. 0: [`Lanes::take`] gives none.
     pub(super) fn startable(&self) -> usize {
-        let of = |queues: &Queues| -> usize {
-            let of_kind = |kind: Kind| queues.jobs[kind as usize].len().min(queues.room(kind));
-            KINDS.into_iter().map(of_kind).sum()
-        };
-        self.queues.iter().filter(|queues| self.may_begin(queues.lane)).map(of).sum()
+        let of = |class: Class| self.classes[class as usize].startable.min(self.room(class));
+        CLASSES.into_iter().map(of).sum()
     }
 
     /// What a thread does next.
     pub(super) fn take(&mut self) -> Option<(Vec<Job>, Taken)> {
-        let count = self.queues.len();
-        let mut order = (0..count).map(|step| (self.turn + step) % count);
-        let (at, kind) = order.find_map(|at| {
-            let queues = &self.queues[at];
-            Some((at, queues.next().filter(|_| self.may_begin(queues.lane))?))
-        })?;
+        let mut order = (0..CLASSES.len()).map(|step| (self.turn + step) % CLASSES.len());
+        let has_some = |at: &usize| !self.classes[*at].line.is_empty();
+        let at = order.find(|at| has_some(at) && self.room(CLASSES[*at]) > 0)?;
         self.turn = at + 1;
-        let queues = &mut self.queues[at];
-        Some((queues.take(kind), Taken { lane: queues.lane, kind }))
+        let (_, lane) = self.classes[at].line.pop_first()?;
+        self.change(lane, |queues| {
+            // It stands behind the others, should it have more.
+            queues.place = None;
+            let kind = queues.next()?;
+            Some((queues.take(kind), Taken { lane, kind }))
+        })
     }
 
     /// What was taken is done.
     pub(super) fn finish(&mut self, Taken { lane, kind }: Taken) {
-        if let Some(queues) = self.queues.iter_mut().find(|queues| queues.lane == lane) {
-            queues.busy[kind as usize] -= 1;
-        }
-        self.queues.retain(|queues| !queues.is_over());
+        self.change(lane, |queues| queues.busy[kind as usize] -= 1);
     }
 
     /// Takes a job back that no thread has begun.
     pub(super) fn remove(&mut self, name: u64) -> Option<Job> {
-        self.queues.iter_mut().flat_map(|queues| &mut queues.jobs).find_map(|queue| {
-            let at = queue.iter().position(|job| job.name == name)?;
-            queue.remove(at)
+        let has = |queues: &Queues| queues.jobs.iter().flatten().any(|job| job.name == name);
+        let lane = *self.queues.iter().find(|(_, queues)| has(queues))?.0;
+        self.change(lane, |queues| {
+            queues.jobs.iter_mut().find_map(|queue| {
+                let at = queue.iter().position(|job| job.name == name)?;
+                queue.remove(at)
+            })
         })
     }
 
     #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
-        self.queues.iter().flat_map(|queues| &queues.jobs).map(VecDeque::len).sum()
+        self.queues.values().flat_map(|queues| &queues.jobs).map(VecDeque::len).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;
