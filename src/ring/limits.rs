@@ -101,12 +101,19 @@ pub const IO_THREADS_A_DEVICE: usize = 16;
 /// should those hang, the others still read.
 pub const LOOKS_SHARE: usize = 2;
 
-/// Threads for opens by one root, or one folder of it, that may lead anywhere.
+/// Threads for opens in one folder of a root of this machine, which may lead anywhere.
 pub const OPEN_THREADS: usize = 2;
+
+/// The same below a root that was never opened: it hangs as a whole or not at all, and one open that
+/// comes back tells where the next ones stand in line.
+pub const OPEN_THREADS_A_NEW_ROOT: usize = 1;
 
 /// The same of all of them: as many as keep a disk busy. Eight folders that hang leave none to files
 /// that are not open yet, and all to those that are.
 pub const OPEN_THREADS_IN_ALL: usize = 16;
+
+/// Of these, left to folders of roots that are open: many roots may be of one server that is gone.
+pub const OPEN_THREADS_FOR_FOLDERS: usize = 4;
 
 /// Of these, for one distant mount: as many reads as FUSE asks of its server at once, nearly. Two that
 /// hang leave none to other distant mounts, and all to the devices of this machine.

@@ -4,12 +4,14 @@
 //! that waits.
 //!
 //! They start when there is work and end when there was none for a while, so an idle seeder has none.
-//! The jobs of each device have a lane, with threads of its own at most: a mount that hangs keeps what
-//! it has, and no other device's jobs from being done. Opens by a path that may lead to any mount stand
-//! in lanes of their own, and whatever hangs of them keeps no read from being done. In a lane opens and
-//! stats go first, then readahead and reads of whole runs, then reads that wait for a page; each kind
-//! leaves threads to the others, so that the next pages are asked for while others wait for theirs. A
-//! lock is held for a push or a pop, never in a call.
+//! The jobs of each device have a lane, which a number of threads work for at most. A distant mount that
+//! hangs leaves as many to other mounts, two that hang leave them none; however many do, the devices of
+//! this machine keep theirs. Opens by a path that may lead to any mount stand in lanes of their own, by
+//! root until it is open and then by folder: whatever hangs of them keeps no read from being done. Many
+//! that hang keep other such opens waiting, but roots that were never opened leave threads to the
+//! folders of those that are open. In a lane opens and stats go first, then readahead and reads of whole
+//! runs, then reads that wait for a page; each kind leaves threads to the others, so that the next pages
+//! are asked for while others wait for theirs. A lock is held for a push or a pop, never in a call.
 
 mod lanes;
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Job, Lane};
 use crate::limits::{
     DISTANT_THREADS, DISTANT_THREADS_IN_ALL, DISTANT_THREADS_THAT_WAIT, IO_THREADS,
-    IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT, LOOKS_SHARE, OPEN_THREADS, OPEN_THREADS_IN_ALL,
-    TOUCHES_AT_ONCE,
+    IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT, LOOKS_SHARE, OPEN_THREADS, OPEN_THREADS_A_NEW_ROOT,
+    OPEN_THREADS_FOR_FOLDERS, OPEN_THREADS_IN_ALL, TOUCHES_AT_ONCE,
 };
 
 /// What a job does, the first to be done before the others.
@@ -34,17 +34,21 @@ pub(super) struct Taken {
 enum Class {
     Here,
     Distant,
-    Unknown,
+    /// Roots that were never opened.
+    NewRoot,
+    /// Folders of those of this machine.
+    Folder,
 }
 
-const CLASSES: [Class; 3] = [Class::Here, Class::Distant, Class::Unknown];
+const CLASSES: [Class; 4] = [Class::Here, Class::Distant, Class::NewRoot, Class::Folder];
 
 impl Class {
     fn of(lane: Lane) -> Class {
         match lane {
             Lane::Here(_) => Class::Here,
             Lane::Distant(_) => Class::Distant,
-            Lane::Unknown { .. } => Class::Unknown,
+            Lane::Unknown { folder: None, .. } => Class::NewRoot,
+            Lane::Unknown { folder: Some(_), .. } => Class::Folder,
         }
     }
 }
@@ -91,7 +95,10 @@ impl Queues {
         let (all, waiting) = match self.lane {
             Lane::Here(_) => (IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT),
             Lane::Distant(_) => (DISTANT_THREADS, DISTANT_THREADS_THAT_WAIT),
-            // It has nothing but opens.
+            // They have nothing but opens.
+            Lane::Unknown { folder: None, .. } => {
+                return OPEN_THREADS_A_NEW_ROOT.saturating_sub(self.busy());
+            }
             Lane::Unknown { .. } => return OPEN_THREADS.saturating_sub(self.busy()),
         };
         let [looking, asking, waiting_now] = self.busy;
@@ -203,14 +210,18 @@ impl Lanes {
     }
 
     /// Jobs of this class that may be begun now: distant mounts together, and opens that may lead
-    /// anywhere, leave the others their threads.
+    /// anywhere, leave the others their threads; of these, new roots leave some to folders.
     fn room(&self, class: Class) -> usize {
-        let most = match class {
-            Class::Here => return usize::MAX,
-            Class::Distant => DISTANT_THREADS_IN_ALL,
-            Class::Unknown => OPEN_THREADS_IN_ALL,
-        };
-        most.saturating_sub(self.classes[class as usize].busy)
+        let busy = |class: Class| self.classes[class as usize].busy;
+        let opening = busy(Class::NewRoot) + busy(Class::Folder);
+        let opens = OPEN_THREADS_IN_ALL.saturating_sub(opening);
+        let of_roots = OPEN_THREADS_IN_ALL - OPEN_THREADS_FOR_FOLDERS;
+        match class {
+            Class::Here => usize::MAX,
+            Class::Distant => DISTANT_THREADS_IN_ALL.saturating_sub(busy(class)),
+            Class::NewRoot => of_roots.saturating_sub(busy(class)).min(opens),
+            Class::Folder => opens,
+        }
     }
 
     /// Jobs that threads may begin now, at most. 0: [`Lanes::take`] gives none.

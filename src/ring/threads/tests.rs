@@ -3,8 +3,8 @@ use std::time::Duration;
 use super::*;
 use crate::limits::{
     DISTANT_THREADS, DISTANT_THREADS_IN_ALL, DISTANT_THREADS_THAT_WAIT, IO_THREADS,
-    IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT, LOOKS_SHARE, OPEN_THREADS, OPEN_THREADS_IN_ALL,
-    PAGE_BYTES, TOUCHES_AT_ONCE,
+    IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT, LOOKS_SHARE, OPEN_THREADS, OPEN_THREADS_A_NEW_ROOT,
+    OPEN_THREADS_FOR_FOLDERS, OPEN_THREADS_IN_ALL, PAGE_BYTES, TOUCHES_AT_ONCE,
 };
 
 const DISK: Lane = Lane::Here(1);
@@ -115,8 +115,9 @@ fn mounts_that_hang_keep_no_other_device_waiting() {
 
 /// Pushes a hundred opens, or looks, and lets threads take what they may of them, for good.
 fn hang(lanes: &mut Lanes, lane: Lane) -> usize {
+    let file = file();
     for name in 0..100 {
-        lanes.push(Job { name, lane, call: look(&file()) });
+        lanes.push(Job { name, lane, call: look(&file) });
     }
     std::iter::from_fn(|| lanes.take()).count()
 }
@@ -150,13 +151,30 @@ fn a_folder_or_a_root_that_hangs_leaves_the_others_their_threads() {
     let unknown = |root, folder| Lane::Unknown { root, folder };
     let mut lanes = Lanes::default();
     // A root that was never opened, and what is mounted in a folder of another.
-    assert_eq!(hang(&mut lanes, unknown(1, None)), OPEN_THREADS);
+    assert_eq!(hang(&mut lanes, unknown(1, None)), OPEN_THREADS_A_NEW_ROOT);
     assert_eq!(hang(&mut lanes, unknown(2, Some(7))), OPEN_THREADS);
     // Other roots, other folders of the same, distant mounts and disks are served as before.
-    assert_eq!(hang(&mut lanes, unknown(3, None)), OPEN_THREADS);
+    assert_eq!(hang(&mut lanes, unknown(3, None)), OPEN_THREADS_A_NEW_ROOT);
     assert_eq!(hang(&mut lanes, unknown(2, Some(8))), OPEN_THREADS);
     assert_eq!(hang(&mut lanes, unknown(3, Some(7))), OPEN_THREADS);
     assert_eq!(hang(&mut lanes, far(9)), DISTANT_THREADS / LOOKS_SHARE);
+    all_of_a_disk(&mut lanes);
+}
+
+#[test]
+fn roots_that_were_never_opened_leave_threads_to_folders_of_those_that_are() {
+    let root = |root| Lane::Unknown { root, folder: None };
+    let folder = |folder| Lane::Unknown { root: 100, folder: Some(folder) };
+    let mut lanes = Lanes::default();
+    // One server that is gone has eight of them: another root is opened all the same.
+    assert_eq!((0..8).map(|at| hang(&mut lanes, root(at))).sum::<usize>(), 8);
+    assert_eq!(hang(&mut lanes, root(8)), 1);
+    // However many there are.
+    let hanging = 9 + (9..100).map(|at| hang(&mut lanes, root(at))).sum::<usize>();
+    assert_eq!(hanging, OPEN_THREADS_IN_ALL - OPEN_THREADS_FOR_FOLDERS);
+    let opening: usize = (0..100).map(|at| hang(&mut lanes, folder(at))).sum();
+    assert_eq!(opening, OPEN_THREADS_FOR_FOLDERS);
+    assert!(opening >= OPEN_THREADS, "one that hangs has not all of them");
     all_of_a_disk(&mut lanes);
 }
 
