@@ -13,6 +13,7 @@ mod index;
 mod page;
 mod recency;
 mod shelf;
+mod sizes;
 mod torrent;
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use hashbrown::HashTable;
 
+use super::sizes::sizes;
+
 /// The table holds no hashes: it asks for those of places that it moves.
 #[derive(Debug)]
 pub(super) enum Index {
@@ -9,13 +11,10 @@ pub(super) enum Index {
     Wide(HashTable<u32>),
 }
 
-/// Places that two bytes can name.
-const NARROW_MAX: usize = 1 << 16;
-
 impl Index {
     /// Of the places below `places`.
     pub(super) fn of(places: usize, hash: impl Fn(usize) -> u64) -> Index {
-        if places <= NARROW_MAX {
+        if places <= sizes().narrow_max {
             let mut table = HashTable::with_capacity(places);
             for place in 0..places {
                 table.insert_unique(hash(place), place as u16, |place| hash(usize::from(*place)));
@@ -64,7 +63,7 @@ impl Index {
 
     /// Room for the name of a place behind all others, which it has.
     pub(super) fn make_room(&mut self, place: usize, hash: impl Fn(usize) -> u64) {
-        if matches!(self, Index::Narrow(_)) && place >= NARROW_MAX {
+        if matches!(self, Index::Narrow(_)) && place >= sizes().narrow_max {
             *self = Index::wide(place, hash);
         }
     }
@@ -73,7 +72,7 @@ impl Index {
     pub(super) fn insert(&mut self, place: usize, hash: impl Fn(usize) -> u64) {
         match self {
             Index::Narrow(table) => {
-                debug_assert!(place < NARROW_MAX, "no room was made for {place}");
+                debug_assert!(place < sizes().narrow_max, "no room was made for {place}");
                 let rehash = |place: &u16| hash(usize::from(*place));
                 table.insert_unique(hash(place), place as u16, rehash);
             }
@@ -104,7 +103,7 @@ impl Index {
     pub(super) fn relocate(&mut self, hash: u64, from: usize, to: usize) {
         match self {
             Index::Narrow(table) => {
-                debug_assert!(to < NARROW_MAX, "no room was made for {to}");
+                debug_assert!(to < sizes().narrow_max, "no room was made for {to}");
                 if let Some(place) = table.find_mut(hash, |found| usize::from(*found) == from) {
                     *place = to as u16;
                 }
@@ -120,7 +119,7 @@ impl Index {
     /// Gives back memory once it has grown much too large for places below `places`.
     pub(super) fn give_back(&mut self, places: usize, hash: impl Fn(usize) -> u64) {
         match self {
-            Index::Wide(_) if places <= NARROW_MAX / 2 => *self = Index::of(places, hash),
+            Index::Wide(_) if places <= sizes().narrow_max / 2 => *self = Index::of(places, hash),
             Index::Narrow(table) if places < table.capacity() / 4 => {
                 table.shrink_to(places, |place| hash(usize::from(*place)));
             }

@@ -3,6 +3,7 @@
 
 use ringseed_meta::PeerId;
 
+use super::sizes::sizes;
 use super::torrent::{Peer, Tick};
 use crate::limits;
 
@@ -32,7 +33,7 @@ impl<const N: usize> Page<N> {
     /// [`limits::PAGE_PEERS`].
     pub(super) fn make_room(&mut self, rows: usize) {
         if rows == self.capacity() {
-            self.resize(rows, (rows + (rows / 16).max(1)).min(limits::PAGE_PEERS));
+            self.resize(rows, (rows + (rows / 16).max(1)).min(sizes().page_peers));
         }
     }
 

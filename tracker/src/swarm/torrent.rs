@@ -9,6 +9,7 @@ use super::HashKey;
 use super::index::Index;
 use super::page::Page;
 use super::recency::Links;
+use super::sizes::sizes;
 use crate::limits;
 
 /// What the swarm knows about a peer: 32 bytes for IPv4, 44 for IPv6.
@@ -125,7 +126,7 @@ impl<const N: usize> Torrent<N> {
         match &self.peers {
             Peers::Few(page) => (page, place),
             Peers::Many(many) => {
-                (&many.pages[place / limits::PAGE_PEERS], place % limits::PAGE_PEERS)
+                (&many.pages[place / sizes().page_peers], place % sizes().page_peers)
             }
         }
     }
@@ -170,9 +171,9 @@ impl<const N: usize> Torrent<N> {
             Peers::Many(many) => many.pages.as_slice(),
         };
         for (number, page) in pages.iter().enumerate() {
-            let rows = left.min(limits::PAGE_PEERS);
+            let rows = left.min(sizes().page_peers);
             if let Some(row) = page.find_identity(rows, peer.key, &peer.peer_id) {
-                return Some(number * limits::PAGE_PEERS + row);
+                return Some(number * sizes().page_peers + row);
             }
             left -= rows;
         }
@@ -203,7 +204,7 @@ impl<const N: usize> Torrent<N> {
                 let Many { pages, index } = &mut **many;
                 index.insert(place, hash_of(key, pages));
             }
-            Peers::Few(page) if *length as usize >= limits::INDEX_FROM => {
+            Peers::Few(page) if *length as usize >= sizes().index_from => {
                 let pages = vec![std::mem::take(page)];
                 let index = Index::of(*length as usize, hash_of(key, &pages));
                 *peers = Peers::Many(Box::new(Many { pages, index }));
@@ -258,7 +259,7 @@ impl<const N: usize> Torrent<N> {
         match &mut self.peers {
             Peers::Few(page) => page.set(place, peer),
             Peers::Many(many) => {
-                many.pages[place / limits::PAGE_PEERS].set(place % limits::PAGE_PEERS, peer);
+                many.pages[place / sizes().page_peers].set(place % sizes().page_peers, peer);
             }
         }
     }
@@ -285,7 +286,7 @@ impl<const N: usize> Torrent<N> {
             Peers::Many(many) => {
                 let Many { pages, index } = &mut **many;
                 index.make_room(length, hash_of(key, pages));
-                let (number, rows) = (length / limits::PAGE_PEERS, length % limits::PAGE_PEERS);
+                let (number, rows) = (length / sizes().page_peers, length % sizes().page_peers);
                 if number == pages.len() {
                     if pages.len() == pages.capacity() {
                         pages.reserve_exact((number / 8).max(1));
@@ -303,9 +304,9 @@ impl<const N: usize> Torrent<N> {
         match &mut self.peers {
             Peers::Few(page) => page.give_back(length),
             Peers::Many(many) => {
-                let rows = length % limits::PAGE_PEERS;
+                let rows = length % sizes().page_peers;
                 // The page behind is dropped, and this one shrinks, once a quarter of it is empty.
-                many.pages.truncate(length.div_ceil(limits::PAGE_PEERS));
+                many.pages.truncate(length.div_ceil(sizes().page_peers));
                 let is_partly_full = rows > 0;
                 if let Some(page) = many.pages.last_mut().filter(|_| is_partly_full) {
                     page.give_back(rows);
@@ -315,7 +316,7 @@ impl<const N: usize> Torrent<N> {
                     pages.shrink_to(pages.len() + pages.len() / 8);
                 }
                 index.give_back(length, hash_of(key, pages));
-                if length < limits::INDEX_FROM / 2 {
+                if length < sizes().index_from / 2 {
                     let page = pages.pop().unwrap_or_default();
                     self.peers = Peers::Few(page);
                 }
@@ -336,7 +337,7 @@ impl<const N: usize> Torrent<N> {
     pub(super) fn check(&self, key: &HashKey) {
         assert!(self.first_leecher() <= self.len());
         let Peers::Many(many) = &self.peers else {
-            assert!(self.len() < limits::INDEX_FROM);
+            assert!(self.len() < sizes().index_from);
             return;
         };
         assert_eq!(many.index.len(), self.len());
@@ -352,8 +353,8 @@ fn hash_of<'p, const N: usize>(
     pages: &'p [Page<N>],
 ) -> impl Fn(usize) -> u64 + 'p {
     |place| {
-        let row = place % limits::PAGE_PEERS;
-        key.of_address(pages[place / limits::PAGE_PEERS].address(row))
+        let row = place % sizes().page_peers;
+        key.of_address(pages[place / sizes().page_peers].address(row))
     }
 }
 
