@@ -171,6 +171,9 @@ impl<const N: usize> Torrent<N> {
             Peers::Many(many) => many.pages.as_slice(),
         };
         for (number, page) in pages.iter().enumerate() {
+            if left == 0 {
+                break;
+            }
             let rows = left.min(sizes().page_peers);
             if let Some(row) = page.find_identity(rows, peer.key, &peer.peer_id) {
                 return Some(number * sizes().page_peers + row);
