@@ -9,8 +9,8 @@ use ringseed_meta::Instant;
 use ringseed_ring::sim::{Options, RemoteState, World};
 use ringseed_tracker::{Published, Rules, Secrets, Tracker};
 
-/// Bytes that are sent: a connection is closed after far fewer without a request.
-const SENT_BYTES_MAX: usize = 16 << 10;
+/// Bytes that are sent, by ones as well: fewer than the turns that there are.
+const SENT_BYTES_MAX: usize = 4096;
 
 /// Turns after which a connection must have come to its end.
 const TURNS_MAX: usize = 10_000;
