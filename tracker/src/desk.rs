@@ -79,6 +79,10 @@ pub enum RulesError {
         /// As given.
         interval: Duration,
     },
+    /// More connections than the ring has room for.
+    #[error("connections-max {0}: {most} at most fit into the ring; set it lower, and announce over UDP",
+        most = limits::CONNECTIONS_CEILING)]
+    Connections(usize),
     /// Nothing could be kept, or nobody served.
     #[error("{0} is 0: at least 1 is needed")]
     Nothing(&'static str),
@@ -87,7 +91,10 @@ pub enum RulesError {
 impl Rules {
     /// Rules with the default bounds, and silence allowed in proportion to the interval.
     pub fn every(interval: Duration, min_interval: Duration) -> Rules {
-        let silent_max = (interval * 2 + limits::SILENT_MARGIN).min(limits::SILENT_MAX);
+        let silent_max = interval
+            .saturating_mul(2)
+            .saturating_add(limits::SILENT_MARGIN)
+            .min(limits::SILENT_MAX);
         let bounds = Bounds { silent_max, ..Bounds::default() };
         Rules {
             interval,
@@ -123,6 +130,9 @@ impl Rules {
         ];
         if let Some((name, _)) = numbers.into_iter().find(|(_, number)| *number == 0) {
             return Err(RulesError::Nothing(name));
+        }
+        if connections_max > limits::CONNECTIONS_CEILING {
+            return Err(RulesError::Connections(connections_max));
         }
         if !(limits::INTERVAL_MIN..=limits::INTERVAL_MAX).contains(&interval) {
             return Err(RulesError::Interval { interval });
@@ -204,7 +214,7 @@ pub(crate) struct Counters {
     pub(crate) unserved_announces: u64,
     /// Requests that were not understood or not allowed.
     pub(crate) refused_requests: u64,
-    /// Connections over [`limits::CONNECTIONS_MAX`].
+    /// Connections over the bound, or over the share of their host in a crowded tracker.
     pub(crate) refused_connections: u64,
     /// Datagrams without a good connection id, or not of BEP 15: not answered.
     pub(crate) dropped_datagrams: u64,

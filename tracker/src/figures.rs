@@ -36,7 +36,7 @@ pub(crate) struct Figures {
     /// HTTP connections that are open.
     pub(crate) connections: u64,
     pub(crate) accepted_connections: u64,
-    /// Over the bound of connections: closed at once.
+    /// Over the bound of connections, or the share of their host in a crowded tracker: closed at once.
     pub(crate) refused_connections: u64,
     /// Closed since a request, a reader or the next request did not come in time.
     pub(crate) overdue_connections: u64,

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// Torrents of each address family. At some 110 bytes each, with one peer, 115 MiB. The one that was
+/// Torrents of each address family. At some 110 bytes each, with one peer, 110 MiB. The one that was
 /// silent for the longest makes room for another.
 pub const TORRENTS_MAX: usize = 1 << 20;
 
 /// Peers of one torrent and family: some times the largest public swarms.
 pub const TORRENT_PEERS_MAX: usize = 1 << 18;
 
-/// Peers of one family in all torrents. At some 38 bytes each, 160 MiB for IPv4. The torrent that was
+/// Peers of one family in all torrents. At some 38 bytes each, 152 MiB for IPv4. The torrent that was
 /// silent for the longest makes room for others.
 pub const PEERS_MAX: usize = 1 << 22;
 
@@ -22,8 +22,8 @@ pub const OLDEST_SAMPLE: usize = 16;
 /// moved in the list, which touches three others, at each announce.
 pub const RECENCY_TICKS: u16 = 15;
 
-/// Peers of a torrent among which one that comes from another address than before is looked for: two
-/// microseconds at most for a newcomer. In larger swarms its former address stays until it expires.
+/// Peers of a torrent among which one that comes from another address than before is looked for: for
+/// a newcomer 32 KiB of keys are read. In larger swarms its former address stays until it expires.
 pub const IDENTITY_SEARCH_MAX: usize = 8192;
 
 /// The lowest TCP port that a peer may announce (IPPORT_RESERVED of netinet/in.h). Those below belong
@@ -101,6 +101,12 @@ pub const HEADER_FIELDS_MAX: usize = 48;
 
 /// HTTP connections at a time. Each takes some 300 bytes and one file descriptor while it idles.
 pub const CONNECTIONS_MAX: usize = 8192;
+
+/// The most that may be set: each has three operations of the ring at a time at most (a receive, a send,
+/// a close), and listeners and datagrams have the rest of its [`OPS_MAX`](ringseed_ring::limits::OPS_MAX).
+pub const CONNECTIONS_CEILING: usize = 10_000;
+
+const _: () = assert!(3 * CONNECTIONS_CEILING < ringseed_ring::limits::OPS_MAX as usize);
 
 /// Hosts that share the connections of a crowded tracker, at least: one that has this part of them (32
 /// of 8,192) gets no other until it is less crowded. A host alone can take half.

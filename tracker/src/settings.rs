@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// A BitTorrent tracker: announce and scrape over HTTP (BEP 3, 7, 23, 48) and UDP (BEP 15).
 ///
-/// Open to every torrent; keeps all in memory. The first line it prints names the announce URLs,
+/// Serves every torrent, or those that a list says; keeps all in memory. The first line it prints names the announce URLs,
 /// with the ports that the system picked where 0 was asked for.
 #[derive(Parser)]
 #[command(version, max_term_width = 100, after_help = AFTER_HELP)]
@@ -76,7 +76,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "NUMBER")]
     peers_max: Option<usize>,
 
-    /// HTTP connections at a time; default: 8192. From half of them on, none is kept for another
+    /// HTTP connections at a time; default: 8192, at most 10000. From half of them on, none is kept for another
     /// request.
     #[arg(long, value_name = "NUMBER")]
     connections_max: Option<usize>,
@@ -138,7 +138,9 @@ impl Arguments {
             None => Settings::default(),
         };
         let settings = self.settings.or(file);
-        let port = match port {
+        // One that is not needed stops nobody.
+        let is_needed = settings.http.is_none() && settings.udp.is_none();
+        let port = match port.filter(|_| is_needed) {
             None => DEFAULT_PORT,
             Some(port) => port.parse().ok().filter(|port| *port != 0).with_context(|| {
                 format!("PORT in the environment is {port:?}: a port is 1 to 65535; unset it")

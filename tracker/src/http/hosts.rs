@@ -1,5 +1,6 @@
-//! How many connections each host has, so that none alone can take the places of all others: a few
-//! requests that never become whole, from one address, would otherwise shut a tracker.
+//! How many connections each host has, so that no IPv4 address and no IPv6 network of 64 bits takes the
+//! places of all others: a few requests that never become whole would otherwise shut a tracker. Who has
+//! a whole IPv6 /48 has 65,536 such networks, and can.
 
 use std::net::IpAddr;
 

@@ -48,7 +48,7 @@ impl Drop for Program {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringseed-tracker"));
-    command.args(arguments);
+    command.args(arguments).env_remove("PORT");
     command
 }
 
@@ -101,28 +101,29 @@ fn a_port_in_use_is_named_with_its_cure() {
 
 #[test]
 fn arguments_that_make_no_sense_are_refused() {
-    for arguments in [
-        ["--http", "127.0.0.1:0", "--interval", "0"],
-        ["--http", "127.0.0.1:0", "--interval", "100000000"],
-        ["--http", "127.0.0.1:0", "--min-interval", "3600"],
-        ["--http", "127.0.0.1:0", "--udp", "nowhere"],
-        ["--http", "127.0.0.1:0", "--peers-max", "0"],
-        ["--http", "127.0.0.1:0", "--config", "/nowhere/tracker.toml"],
-        ["--interval", "0", "--print-config", "--pages=none"],
-        ["--http", "127.0.0.1:0", "--deny-list", "/nowhere/list"],
-        ["--allow-list", "/a", "--deny-list", "/a"],
+    for (arguments, word) in [
+        (&["--http", "127.0.0.1:0", "--interval", "0"][..], "interval 0ns"),
+        (&["--http", "127.0.0.1:0", "--interval", "100000000"], "interval 100000000s"),
+        (&["--interval", "18446744073709551615"], "interval 18446744073709551615s"),
+        (&["--connections-max", "10001"], "connections-max 10001"),
+        (&["--http", "127.0.0.1:0", "--min-interval", "3600"], "min interval 3600s"),
+        (&["--http", "127.0.0.1:0", "--udp", "nowhere"], "'nowhere'"),
+        (&["--http", "127.0.0.1:0", "--peers-max", "0"], "peers-max is 0"),
+        (&["--http", "127.0.0.1:0", "--config", "/nowhere/tracker.toml"], "/nowhere/tracker.toml"),
+        (&["--interval", "0", "--print-config", "--pages=none"], "interval 0ns"),
+        (&["--http", "127.0.0.1:0", "--deny-list", "/nowhere/list"], "/nowhere/list"),
+        (&["--allow-list", "/a", "--deny-list", "/a"], "leave one out"),
     ] {
-        let (code, said) = run(&arguments);
+        let (code, said) = run(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
     }
 }
 
 #[test]
 fn settings_are_read_from_a_file_that_it_printed_itself() {
-    let printed = command(&["--print-config", "--http", "127.0.0.1:0", "--interval", "77"])
-        .env_remove("PORT")
-        .output()
-        .unwrap();
+    let printed =
+        command(&["--print-config", "--http", "127.0.0.1:0", "--interval", "77"]).output().unwrap();
     assert!(printed.status.success());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tracker.toml");
@@ -150,6 +151,8 @@ fn the_port_of_the_environment_is_obeyed() {
         let said = String::from_utf8(refused.stderr).unwrap();
         assert_eq!(refused.status.code(), Some(2), "{said}");
         assert!(said.contains(&format!("{port:?}")), "{said}");
+        let mut named = command(&["--print-config", "--http", "127.0.0.1:0"]);
+        assert!(named.env("PORT", port).output().unwrap().status.success(), "{port:?}");
     }
 }
 
