@@ -2,6 +2,8 @@
 //!
 //! Batches of distant mounts may hold theirs for long, and those of one that hangs for good. All of
 //! them together leave some to the devices of this machine, and each mount leaves some to the others.
+//! What comes back goes first to a mount that holds none, so that however many batches of this machine
+//! wait, each mount that answers goes on.
 
 use std::collections::BTreeMap;
 
@@ -109,18 +111,19 @@ impl Scratch {
         if self.free.is_empty() {
             return None;
         }
-        match self.waiting.pop_first() {
-            Some((_, op)) => Some(op),
-            None => self.next_of_a_mount(),
-        }
+        let op = self.next_of_a_mount(|held| held == 0);
+        let op = op.or_else(|| self.waiting.pop_first().map(|(_, op)| op));
+        op.or_else(|| self.next_of_a_mount(|_| true))
     }
 
-    fn next_of_a_mount(&mut self) -> Option<OpId> {
+    /// Of a mount that may have more, and whose turn it is by what it holds.
+    fn next_of_a_mount(&mut self, is_its_turn: fn(usize) -> bool) -> Option<OpId> {
         let count = self.mounts.len();
         let mut order = (0..count).map(|step| (self.turn + step) % count);
         let at = order.find(|at| {
             let mount = &self.mounts[*at];
-            !mount.waiting.is_empty() && self.may_have_more(mount.held)
+            let may_have_more = is_its_turn(mount.held) && self.may_have_more(mount.held);
+            may_have_more && !mount.waiting.is_empty()
         })?;
         self.turn = at + 1;
         self.mounts[at].waiting.pop_first().map(|(_, op)| op)

@@ -49,22 +49,52 @@ fn who_waits_for_a_mount_that_hangs_is_in_nobodys_way() {
     while let Some(back) = other.pop() {
         scratch.give_back(back, far(2));
         went_on.push(scratch.next_waiting().unwrap().index);
-        assert!(scratch.take(if went_on.len() == 1 { far(2) } else { far(3) }).unwrap().is_some());
+        assert!(scratch.take(if went_on.len() == 1 { far(3) } else { far(2) }).unwrap().is_some());
         assert_eq!(scratch.next_waiting(), None);
     }
-    assert_eq!(went_on, [100, 101], "in turn");
+    assert_eq!(went_on, [101, 100], "each time the one that holds none");
 }
 
 #[test]
-fn whoever_is_of_this_machine_goes_on_before_distant_ones() {
+fn mounts_that_hold_none_go_first_then_this_machine_then_mounts_that_hold_some() {
     let mut scratch = scratch();
     let mut here = take_all(&mut scratch, HERE);
     assert_eq!(here.len(), SCRATCH_COUNT);
-    scratch.wait(op(1), far(1));
-    scratch.wait(op(2), HERE);
-    scratch.give_back(here.pop().unwrap(), HERE);
-    assert_eq!(scratch.next_waiting(), Some(op(2)));
-    assert_eq!(scratch.next_waiting(), Some(op(1)));
+    for (index, of) in [(1, far(1)), (2, far(1)), (3, HERE), (4, far(2))] {
+        scratch.wait(op(index), of);
+    }
+    for (index, of) in [(1, far(1)), (4, far(2)), (3, HERE), (2, far(1))] {
+        scratch.give_back(here.pop().unwrap(), HERE);
+        assert_eq!(scratch.next_waiting(), Some(op(index)));
+        assert!(scratch.take(of).unwrap().is_some());
+    }
+}
+
+#[test]
+fn however_many_of_this_machine_wait_a_mount_that_answers_goes_on_beside_one_that_hangs() {
+    let mut scratch = scratch();
+    let _hanging = take_all(&mut scratch, far(1));
+    let here = take_all(&mut scratch, HERE);
+    let mut held: Vec<_> = here.into_iter().map(|back| (back, HERE)).collect();
+    // More than there are buffers wait, of each; and as many again as go on.
+    for index in 0..2 * SCRATCH_COUNT as u32 {
+        for (of, at) in [HERE, far(1), far(2)].into_iter().zip(0..) {
+            scratch.wait(op(3 * index + at), of);
+        }
+    }
+    let mut went_on = [0; 3];
+    for _ in 0..600 {
+        let (back, of) = held.remove(0);
+        scratch.give_back(back, of);
+        let next = scratch.next_waiting().unwrap();
+        let of = [HERE, far(1), far(2)][next.index as usize % 3];
+        held.push((scratch.take(of).unwrap().unwrap(), of));
+        scratch.wait(next, of);
+        went_on[next.index as usize % 3] += 1;
+    }
+    let [of_here, of_hanging, of_other] = went_on;
+    assert_eq!(of_hanging, 0);
+    assert_eq!((of_here, of_other), (500, 100), "one of the six that come back");
 }
 
 #[test]
