@@ -10,7 +10,7 @@ use crate::sys::{self, Errno};
 use crate::threads::Lane;
 use crate::{Failure, FileStat, Mount, Residency, Run, mount};
 
-/// Pages of which one call is asked whether they are ready: a large run.
+/// Pages that one mincore(2) asks about: a large run.
 const PAGES_ASKED: usize = 256;
 
 /// A regular file, open for reading.

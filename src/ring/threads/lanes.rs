@@ -136,7 +136,8 @@ impl Queues {
 }
 
 /// What waits for a thread. Bounded by the op table: an op has one job, a copied batch as many as
-/// [`READS_A_BATCH`](crate::limits::READS_A_BATCH).
+/// [`READS_A_BATCH`](crate::limits::READS_A_BATCH). A close has no op, but a descriptor: the process's
+/// limit of these bounds them.
 #[derive(Default)]
 pub(super) struct Lanes {
     /// Of devices that have jobs or busy threads.

@@ -65,7 +65,7 @@ fn no_thread_takes_more_touches_than_the_limit() {
 }
 
 #[test]
-fn each_kind_leaves_threads_to_those_before_it() {
+fn waits_leave_threads_to_asks_and_both_leave_one_to_looks() {
     for (lane, all, waiting) in [
         (DISK, IO_THREADS_A_DEVICE, IO_THREADS_THAT_WAIT),
         (far(2), DISTANT_THREADS, DISTANT_THREADS_THAT_WAIT),
