@@ -45,6 +45,10 @@ pub const LIST_LOOK: Duration = Duration::from_secs(1);
 /// count in seconds.
 pub const LIST_SETTLED: Duration = Duration::from_secs(2);
 
+/// Time for the thread that looks at a list to end at a stop: it reads a list of millions meanwhile. A
+/// mount that does not answer is not waited for.
+pub const LIST_STOP: Duration = Duration::from_secs(2);
+
 /// Minutes after which a client may ask again for a torrent that is not on the list of those that are
 /// served (BEP 31): whoever keeps the list may be about to add it.
 pub const NOT_ALLOWED_RETRY_MIN: u32 = 30;

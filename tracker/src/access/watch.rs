@@ -1,8 +1,8 @@
 //! The thread that looks at a list each second, so that no announce waits for a disk.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufReader};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -21,8 +21,29 @@ pub(crate) type Tell = fn(&Notice);
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     published: Published,
+    running: Option<Running>,
+}
+
+/// The thread, and how it is ended.
+#[derive(Debug)]
+struct Running {
     /// Nothing is sent: its end is the message.
-    running: Option<(SyncSender<()>, JoinHandle<()>)>,
+    until: SyncSender<()>,
+    /// As above: the thread has ended.
+    gone: Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(follow: impl FnOnce(&Receiver<()>) + Send + 'static) -> io::Result<Running> {
+        let (until, ended) = sync_channel(0);
+        let (alive, gone) = sync_channel(0);
+        let thread = std::thread::Builder::new().name("access".to_owned()).spawn(move || {
+            let _alive: SyncSender<()> = alive;
+            follow(&ended);
+        })?;
+        Ok(Running { until, gone, thread })
+    }
 }
 
 impl Watch {
@@ -38,12 +59,8 @@ impl Watch {
         if let Some(Notice::Failed(error)) = follower.look(SystemTime::now()) {
             return Err(error.into());
         }
-        let (running, ended) = sync_channel(0);
-        let thread = std::thread::Builder::new()
-            .name("access".to_owned())
-            .spawn(move || follower.follow(&ended, tell))
-            .map_err(StartError::Thread)?;
-        Ok(Watch { published, running: Some((running, thread)) })
+        let running = Running::start(move |ended| follower.follow(ended, tell));
+        Ok(Watch { published, running: Some(running.map_err(StartError::Thread)?) })
     }
 
     /// Where the list in force is found.
@@ -54,11 +71,22 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Some((running, thread)) = self.running.take() {
-            drop(running);
-            // A panic of it has been told by the runtime already.
-            let _ = thread.join();
+        if let Some(Running { until, gone, thread }) = self.running.take() {
+            drop(until);
+            // One that waits for a mount which does not answer is left behind.
+            if gone.recv_timeout(limits::LIST_STOP) == Err(RecvTimeoutError::Disconnected) {
+                // A panic of it has been told by the runtime already.
+                let _ = thread.join();
+            }
         }
+    }
+}
+
+/// Whoever opens or reads a FIFO may wait for good.
+fn regular(metadata: Metadata) -> io::Result<Metadata> {
+    match metadata.is_file() {
+        true => Ok(metadata),
+        false => Err(io::Error::other("it is not a regular file")),
     }
 }
 
@@ -74,7 +102,7 @@ struct Stamp {
 
 impl Stamp {
     fn of(path: &Path) -> io::Result<Stamp> {
-        let metadata = std::fs::metadata(path)?;
+        let metadata = regular(std::fs::metadata(path)?)?;
         Ok(Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -88,7 +116,10 @@ impl Stamp {
     /// system's clock, so what changed just now may change once more without being seen.
     fn is_settled(&self, now: SystemTime) -> bool {
         let changed = SystemTime::UNIX_EPOCH
-            + Duration::from_secs(u64::try_from(self.changed.0).unwrap_or_default());
+            + Duration::new(
+                u64::try_from(self.changed.0).unwrap_or_default(),
+                u32::try_from(self.changed.1).unwrap_or_default(),
+            );
         // Of a time to come nothing better can be said later.
         now.duration_since(changed).map_or(true, |age| age >= limits::LIST_SETTLED)
     }
@@ -160,7 +191,10 @@ impl Follower {
             return Ok(None);
         }
         self.stamp = stamp.is_settled(now).then_some(stamp);
-        let file = File::open(&self.file.path).map_err(Wrong::Read)?;
+        // It may have become a FIFO meanwhile.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&self.file.path);
+        let file = file.map_err(Wrong::Read)?;
+        file.metadata().and_then(regular).map_err(Wrong::Read)?;
         list::read(BufReader::new(file), limits::LISTED_TORRENTS_MAX).map(Some)
     }
 
@@ -271,7 +305,9 @@ mod tests {
     fn a_file_that_changed_just_now_is_read_again() {
         let mut scene = Scene::new();
         scene.write(&[1]);
-        scene.follower.look(SystemTime::now()).unwrap();
+        let (seconds, nanos) = Stamp::of(&scene.follower.file.path).unwrap().changed;
+        let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds as u64, nanos as u32);
+        scene.follower.look(changed + limits::LIST_SETTLED - Duration::from_millis(1)).unwrap();
         assert_eq!(scene.follower.stamp, None);
         // Another change within the same tick of the file system's clock leaves the stamp as it is.
         scene.follower.torrents = Some(Arc::default());
@@ -295,6 +331,32 @@ mod tests {
         assert_eq!(first.strong_count(), 1, "who looked at it does not free it");
         scene.follower.look(later());
         assert_eq!(first.strong_count(), 0);
+    }
+
+    /// Fails, instead of waiting for good.
+    fn within_seconds<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, result) = sync_channel(1);
+        std::thread::spawn(move || done.send(act()));
+        result.recv_timeout(limits::LIST_STOP * 20).expect("it waits")
+    }
+
+    #[test]
+    fn a_fifo_is_refused_and_not_waited_for() {
+        let scene = Scene::new();
+        let file = scene.follower.file.clone();
+        let made = std::process::Command::new("mkfifo").arg(&file.path).status().unwrap();
+        assert!(made.success());
+        let Err(refused) = within_seconds(|| Watch::start(Some(file), None)) else { panic!() };
+        assert!(refused.to_string().contains("not a regular file"), "{refused}");
+    }
+
+    #[test]
+    fn a_thread_that_hangs_does_not_hang_a_stop() {
+        let (release, held) = sync_channel::<()>(0);
+        let running = Running::start(move |_| assert!(held.recv().is_err())).unwrap();
+        let watch = Watch { published: Published::default(), running: Some(running) };
+        within_seconds(move || drop(watch));
+        drop(release);
     }
 
     #[test]
