@@ -315,6 +315,10 @@ impl<K: Kernel> Worker<K> {
             let run = Plan::rest_of(plan, group, from);
             connection.waits += self.fetch(run, connection.id, now);
         }
+        // Where memory is short, what was asked for just now may have pushed out what is to be sent.
+        if count > 0 && connection.waits > 0 {
+            count = count.min(self.first_missing(plan, 0, now));
+        }
         connection.vain.planned(plan.blocks.len(), count);
         count
     }
