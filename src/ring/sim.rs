@@ -115,7 +115,10 @@ impl Kernel for SimKernel {
     fn missing(&mut self, run: Run, ends: &mut Vec<u64>) -> Residency {
         let mut state = self.state();
         match state.disk.opened(run.file) {
-            Some(inode) => state.disk.missing(inode, run, ends),
+            Some(inode) => {
+                let now_us = state.now_us;
+                state.disk.missing(inode, run, ends, now_us)
+            }
             None => {
                 state.violated(format!("pages asked of {run:?}, whose file is closed"));
                 Residency::Missing

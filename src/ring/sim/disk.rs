@@ -218,9 +218,17 @@ impl Disk {
     }
 
     /// mincore: pages being read count as missing. The last byte of each stretch of such goes into `ends`.
-    pub(crate) fn missing(&self, inode: usize, run: Run, ends: &mut Vec<u64>) -> Residency {
-        if self.inodes[inode].residency_unknown {
-            return Residency::Unknown;
+    /// Of distant files it says what `residency` does: mapping one may ask its server.
+    pub(crate) fn missing(
+        &mut self,
+        inode: usize,
+        run: Run,
+        ends: &mut Vec<u64>,
+        now_us: u64,
+    ) -> Residency {
+        let of = &self.inodes[inode];
+        if of.residency_unknown || of.distant {
+            return self.residency(inode, run, now_us);
         }
         let (first, end) = pages_of(run.offset, u64::from(run.length));
         let run_end = run.offset + u64::from(run.length);

@@ -340,3 +340,18 @@ fn ringing_the_waker_from_another_thread_ends_one_wait() {
     assert!(matches!((completion.token, completion.outcome), (Token::WAKE, Outcome::Woken)));
     scene.pass(1);
 }
+
+#[test]
+fn of_a_distant_file_nobody_learns_where_its_missing_pages_end() {
+    let mut scene = Scene::new();
+    let file = scene.open(100_000);
+    scene.world.evict(path(), 0, 100);
+    let run = Run { file, offset: 0, length: 100_000 };
+    let mut ends = Vec::new();
+    assert_eq!(scene.kernel.missing(run, &mut ends), Residency::Missing);
+    assert_eq!(ends, [99_999]);
+    ends.clear();
+    scene.world.make_distant(path());
+    assert_eq!(scene.kernel.missing(run, &mut ends), Residency::Missing);
+    assert_eq!(ends, [], "mincore would map it, and ask its server");
+}
