@@ -6,9 +6,9 @@ pub const COMPLETIONS_PER_TURN: usize = 256;
 /// Bytes handed to sockets in a turn: about a quarter of a millisecond of work, the longest time
 /// that a new request waits for the ring to be looked at.
 pub const BYTES_PER_TURN: u32 = 2 << 20;
-/// Bytes that a worker asks devices for in a turn before the rest waits for the next: some half a millisecond
+/// Bytes that a worker asks devices for in a turn before the rest waits for the next: some quarter of a millisecond
 /// where each page has to be taken from others first.
-pub const ASKED_BYTES_PER_TURN: u32 = 1 << 20;
+pub const ASKED_BYTES_PER_TURN: u32 = 512 * 1024;
 /// Bytes that serving a peer costs at least, for that bound: one that turned out to have nothing
 /// to send takes time too.
 pub const BYTES_A_PEER_MIN: u32 = 8 * 1024;
