@@ -234,7 +234,7 @@ impl OpenFiles {
         open.looking.take().unwrap_or_default().into_list()
     }
 
-    /// The cache kept nothing of what was fetched: for [`NOT_KEPT_FOR`] the file is read as often as
+    /// The cache kept nothing of what was fetched: for some seconds the file is read as often as
     /// it is sent, and not fetched.
     pub fn was_not_kept(&mut self, file: File, now: Instant) {
         if let Some((_, source)) = self.by_handle.get_mut(&file) {
