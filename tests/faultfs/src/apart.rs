@@ -25,7 +25,7 @@ const MOUNTED: &str = "faultfs has mounted it";
 const FAILED: &str = "faultfs cannot mount it: ";
 
 /// A mirror that another process serves and that is told of every close. Dropping it unmounts; the
-/// other process does so too when this one has ended in whatever way.
+/// other process does so too when the thread that made this has ended in whatever way.
 pub struct Apart {
     server: Child,
     /// Kept open, or the server's last words would be its death.
