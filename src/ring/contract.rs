@@ -45,6 +45,8 @@ trait Machine {
     fn truncate(&mut self, name: &str, size: u64);
     /// Drops the file from the page cache.
     fn evict(&mut self, name: &str);
+    /// The most that [`Kernel::tcp_bytes`] tells when no socket holds anything.
+    fn tcp_bytes_told_of_nothing(&self) -> u64;
 }
 
 /// The far end of a connection.

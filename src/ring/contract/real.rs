@@ -9,7 +9,7 @@ use super::{BUFFER_BYTES, BUFFERS, End, Machine, Peer, contract};
 use crate::engine::Engine;
 use crate::epoll::EpollEngine;
 use crate::uring::UringEngine;
-use crate::{Directory, KernelOptions, NativeKernel, Socket, sys, system};
+use crate::{Directory, KernelOptions, NativeKernel, Socket, limits, sys, system};
 
 struct Real<E: Engine> {
     kernel: NativeKernel<E>,
@@ -78,6 +78,10 @@ impl<E: Engine> Machine for Real<E> {
 
     fn evict(&mut self, name: &str) {
         system::drop_from_page_cache(&self.folder.path().join(name)).unwrap();
+    }
+
+    fn tcp_bytes_told_of_nothing(&self) -> u64 {
+        system::cores() as u64 * limits::TCP_BYTES_UNTOLD_A_CORE
     }
 }
 

@@ -79,6 +79,10 @@ impl Machine for Simulated {
     fn evict(&mut self, name: &str) {
         self.world.cool(&path(name));
     }
+
+    fn tcp_bytes_told_of_nothing(&self) -> u64 {
+        0
+    }
 }
 
 struct SimulatedPeer(Remote);
