@@ -19,7 +19,7 @@ const HEADER_BYTES: u64 = 13;
 
 /// Asks until the totals are as `wanted`: some are copied four times a second only.
 #[track_caller]
-fn totals(seeder: &Seeder, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn totals(seeder: &Seeder, wanted: impl Fn(&Value) -> bool) -> Value {
     let deadline = now() + SOON;
     loop {
         signal(seeder.pid(), "USR1");
@@ -32,7 +32,7 @@ fn totals(seeder: &Seeder, wanted: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-fn number(figures: &Value, name: &str) -> u64 {
+pub(crate) fn number(figures: &Value, name: &str) -> u64 {
     figures[name].as_u64().unwrap_or_else(|| panic!("no number '{name}' in {figures:#}"))
 }
 

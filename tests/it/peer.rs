@@ -109,6 +109,11 @@ impl Peer {
         peer
     }
 
+    /// From now on its socket takes so many bytes of what arrives, however fast they are read.
+    pub(crate) fn take_at_most(&self, bytes: usize) {
+        socket2::SockRef::from(&self.stream).set_recv_buffer_size(bytes).unwrap();
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }

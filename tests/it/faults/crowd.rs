@@ -49,11 +49,22 @@ impl Crowd {
     /// `count` leechers, each with `depth` requests outstanding: of all the blocks of a piece in
     /// order, then of another piece by chance, until it is told to stop.
     pub(crate) fn start(known: &Known, count: u64, depth: usize) -> Crowd {
+        Crowd::with_sockets(known, count, depth, None)
+    }
+
+    /// The same, of sockets that take so many bytes of what arrives (SO_RCVBUF), however fast they
+    /// are read.
+    pub(crate) fn with_sockets(
+        known: &Known,
+        count: u64,
+        depth: usize,
+        receive_bytes: Option<usize>,
+    ) -> Crowd {
         let shared = Arc::new(Shared::default());
         let leechers = (1..=count)
             .map(|number| {
                 let (known, shared) = (known.clone(), shared.clone());
-                std::thread::spawn(move || leech(&known, number, depth, &shared))
+                std::thread::spawn(move || leech(&known, number, depth, receive_bytes, &shared))
             })
             .collect();
         Crowd { shared, leechers }
@@ -170,11 +181,20 @@ impl Asked {
     }
 }
 
-fn leech(known: &Known, number: u64, depth: usize, shared: &Shared) -> Told {
+fn leech(
+    known: &Known,
+    number: u64,
+    depth: usize,
+    receive_bytes: Option<usize>,
+    shared: &Shared,
+) -> Told {
     let mut told = Told::default();
     let Ok(mut peer) = Peer::handshaken(known.address, known.info_hash) else {
         return Told { closed: true, ..told };
     };
+    if let Some(bytes) = receive_bytes {
+        peer.take_at_most(bytes);
+    }
     let chance = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let begin = known.piece_bytes;
     let mut asked =

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::crowd::Crowd;
 use super::stand::{FILE, Stand, WAYS};
 
-const FILE_BYTES: u64 = 8 << 20;
-const BLOCKS: u64 = 400;
+const FILE_BYTES: u64 = 4 << 20;
+/// Five times the file.
+const BLOCKS: u64 = 5 * FILE_BYTES / 16_384;
 
 #[test]
 fn what_is_read_past_the_page_cache_is_served_and_read_a_bounded_number_of_times() {
@@ -21,7 +22,10 @@ fn what_is_read_past_the_page_cache_is_served_and_read_a_bounded_number_of_times
         let reads = stand.mirror("bare").reads(FILE);
         let read = reads.bytes - before;
         // By readahead, for the verdict, and for the copy.
-        let is_bounded = read <= 3 * sent && reads.failed == 0;
+        println!("{way:?}: {read} bytes read for {sent} bytes sent");
+        // Nothing of it stays: all that is sent was read for it. Some by readahead too, by which it was
+        // found out.
+        let is_bounded = (sent..2 * sent).contains(&read) && reads.failed == 0;
         assert!(is_bounded, "{way:?}: {read} bytes read for {sent} bytes sent");
     }
 }

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::crowd::{Crowd, Known};
 use super::stand::{Stand, WAYS};
 use super::truth::Truth;
-use crate::peer::info_hash;
-use crate::seeder::{Seeder, signal};
+use crate::counters::{number, totals};
+use crate::peer::{BLOCK_BYTES, info_hash};
+use crate::seeder::{Seeder, now, signal};
 
 const FILE_BYTES: u64 = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,6 +24,9 @@ const OTHERS: u64 = 10;
 
 /// Requests that each of those has outstanding: more than sockets hold, so that they fill.
 const DEPTH: usize = 250;
+
+/// What their sockets may take of what arrives (SO_RCVBUF).
+const RECEIVE_BYTES: usize = 64 << 10;
 
 /// Blocks for each of a crowd at each stage: more than had been asked for when they were stopped.
 const BLOCKS_EACH: u64 = 300;
@@ -74,8 +80,20 @@ impl Apart {
     #[track_caller]
     fn end_well(mut self) {
         drop(self.told.take());
-        let rest: Vec<String> = self.said.iter().collect();
-        let status = self.process.wait().unwrap();
+        let deadline = now() + PATIENCE;
+        let mut rest = Vec::new();
+        let status = loop {
+            rest.extend(self.said.try_iter());
+            if let Some(status) = self.process.try_wait().unwrap() {
+                break status;
+            }
+            assert!(now() < deadline, "they do not end within {PATIENCE:?}: {rest:#?}");
+            std::thread::park_timeout(Duration::from_millis(10));
+        };
+        // Its last words: the thread that reads them ends with its output.
+        while let Ok(line) = self.said.recv_timeout(PATIENCE) {
+            rest.push(line);
+        }
         assert!(status.success(), "{status}: {rest:#?}");
     }
 }
@@ -99,7 +117,7 @@ fn leechers_apart() {
         piece_bytes: number(2),
         truth: Arc::new(Truth::new(number(3), number(4))),
     };
-    let mut crowd = Crowd::start(&known, STOPPED, DEPTH);
+    let mut crowd = Crowd::with_sockets(&known, STOPPED, DEPTH, Some(RECEIVE_BYTES));
     for line in io::stdin().lines() {
         crowd = crowd.gets(line.unwrap().parse().unwrap(), PATIENCE);
         // The test runner has begun a line of its own.
@@ -119,6 +137,15 @@ fn connected(seeder: &Seeder, peers: u64) {
     assert!(enough, "there are not {peers} peers");
 }
 
+/// Whether the sockets of those that are stopped have taken what they take and no more: of what was
+/// asked for, much is still to be sent.
+fn are_full(figures: &Value) -> bool {
+    let all = STOPPED * DEPTH as u64 * u64::from(BLOCK_BYTES);
+    let held = STOPPED * RECEIVE_BYTES as u64..all / 2;
+    let in_part = number(figures, "partial_sends");
+    in_part >= STOPPED && held.contains(&number(figures, "unacknowledged_bytes"))
+}
+
 #[test]
 fn leechers_that_are_stopped_for_a_while_go_on_and_hold_up_nobody() {
     for way in &WAYS[..2] {
@@ -134,6 +161,7 @@ fn leechers_that_are_stopped_for_a_while_go_on_and_hold_up_nobody() {
         signal(stopped.process.id(), "STOP");
         let others = others.gets(OTHERS * BLOCKS_EACH, PATIENCE);
         connected(&seeder, STOPPED + OTHERS);
+        totals(&seeder, are_full);
         signal(stopped.process.id(), "CONT");
         stopped.wants(STOPPED * BLOCKS_EACH);
         stopped.gets_it();
