@@ -23,9 +23,8 @@ fn what_is_read_past_the_page_cache_is_served_and_read_a_bounded_number_of_times
         let read = reads.bytes - before;
         // By readahead, for the verdict, and for the copy.
         println!("{way:?}: {read} bytes read for {sent} bytes sent");
-        // Nothing of it stays: all that is sent was read for it. Some by readahead too, by which it was
-        // found out.
-        let is_bounded = (sent..2 * sent).contains(&read) && reads.failed == 0;
+        // Sends read past the page cache, each for itself; fetches, which fill it in vain, are few.
+        let is_bounded = (sent..sent + 3 * FILE_BYTES).contains(&read) && reads.failed == 0;
         assert!(is_bounded, "{way:?}: {read} bytes read for {sent} bytes sent");
     }
 }
