@@ -6,6 +6,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::prctl::set_pdeathsig;
@@ -24,12 +26,15 @@ const MOUNTED: &str = "faultfs has mounted it";
 /// That it could not begins with this.
 const FAILED: &str = "faultfs cannot mount it: ";
 
+/// Longest wait for the other process to mount it: it starts a test binary, on a machine that may be busy.
+const MOUNTED_WITHIN: Duration = Duration::from_secs(30);
+/// Longest wait for its end once it is told to, and once more when it is killed.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+
 /// A mirror that another process serves and that is told of every close. Dropping it unmounts; the
 /// other process does so too when the thread that made this has ended in whatever way.
 pub struct Apart {
     server: Child,
-    /// Kept open, or the server's last words would be its death.
-    said: BufReader<ChildStdout>,
     path: PathBuf,
 }
 
@@ -38,8 +43,18 @@ impl Apart {
     /// of this binary that has the name `test`.
     ///
     /// # Errors
-    /// As of [`Mount::new`].
+    /// As of [`Mount::new`]; and with [`io::ErrorKind::TimedOut`], the other process has not mounted it
+    /// within half a minute.
     pub fn new(source: &Path, mountpoint: &Path, test: &str) -> io::Result<Apart> {
+        Apart::mounted_within(MOUNTED_WITHIN, source, mountpoint, test)
+    }
+
+    fn mounted_within(
+        within: Duration,
+        source: &Path,
+        mountpoint: &Path,
+        test: &str,
+    ) -> io::Result<Apart> {
         let path = mountpoint.canonicalize()?;
         let mut server = std::process::Command::new(std::env::current_exe()?)
             .args(["--exact", test, "--ignored", "--nocapture"])
@@ -50,23 +65,10 @@ impl Apart {
             .process_group(0)
             .spawn()?;
         let said = server.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let mut apart = Apart { server, said: BufReader::new(said), path };
-        apart.hear()?;
+        // Ends the server, should it not come to mount it.
+        let apart = Apart { server, path };
+        hear(&lines_of(said), within)?;
         Ok(apart)
-    }
-
-    /// Waits until it is mounted.
-    fn hear(&mut self) -> io::Result<()> {
-        for line in (&mut self.said).lines() {
-            let line = line?;
-            if line == MOUNTED {
-                return Ok(());
-            }
-            if let Some(why) = line.strip_prefix(FAILED) {
-                return Err(io::Error::other(why.to_owned()));
-            }
-        }
-        Err(io::Error::other("the process that was to serve a mirror has ended"))
     }
 
     /// Where it is mounted.
@@ -108,7 +110,66 @@ impl Drop for Apart {
         // Should it have died.
         let _ = umount2(&self.path, MntFlags::MNT_DETACH);
         drop(self.server.stdin.take());
-        let _ = self.server.wait();
+        if self.ends() {
+            return;
+        }
+        let path = self.path.clone();
+        let at = path.display();
+        eprintln!("faultfs at {at}: its server did not end within {ENDS_WITHIN:?}, and is killed");
+        self.abort();
+        if !self.ends() {
+            eprintln!("faultfs at {at}: its server cannot be killed, and is left");
+        }
+    }
+}
+
+impl Apart {
+    /// Whether the server comes to its end.
+    fn ends(&mut self) -> bool {
+        const LOOKS: u32 = 500;
+        (0..LOOKS).any(|_| {
+            // An error: it was waited for already.
+            let has_ended = !matches!(self.server.try_wait(), Ok(None));
+            if !has_ended {
+                std::thread::park_timeout(ENDS_WITHIN / LOOKS);
+            }
+            has_ended
+        })
+    }
+}
+
+/// What the server says. It is read until its end, or the server's last words would be its death.
+fn lines_of(said: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(said).lines().map_while(Result::ok) {
+            // Nobody listens once it is mounted.
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}
+
+/// Waits until the server says that it is mounted, `within` that time for each of its lines.
+fn hear(lines: &Receiver<String>, within: Duration) -> io::Result<()> {
+    loop {
+        match lines.recv_timeout(within) {
+            Ok(line) if line == MOUNTED => return Ok(()),
+            Ok(line) => {
+                if let Some(why) = line.strip_prefix(FAILED) {
+                    return Err(io::Error::other(why.to_owned()));
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let why = "the process that was to serve a mirror has ended";
+                return Err(io::Error::other(why));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let why =
+                    format!("the process that was to serve a mirror says nothing for {within:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+        }
     }
 }
 
@@ -127,3 +188,6 @@ pub fn serve() {
         Err(error) => println!("\n{FAILED}{error}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

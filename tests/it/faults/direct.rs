@@ -23,7 +23,7 @@ fn what_is_read_past_the_page_cache_is_served_and_read_a_bounded_number_of_times
         let read = reads.bytes - before;
         // By readahead, for the verdict, and for the copy.
         println!("{way:?}: {read} bytes read for {sent} bytes sent");
-        // Sends read past the page cache, each for itself; fetches, which fill it in vain, are few.
+        // Sends read past the page cache, each for itself; fetches fill it all the same, a few times.
         let is_bounded = (sent..sent + 3 * FILE_BYTES).contains(&read) && reads.failed == 0;
         assert!(is_bounded, "{way:?}: {read} bytes read for {sent} bytes sent");
     }

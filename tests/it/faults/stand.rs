@@ -1,6 +1,7 @@
 //! Torrents of known content, some of them on a mirror with faults, and the program that seeds them.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -126,6 +127,7 @@ impl Stand {
         std::fs::create_dir(&at).unwrap();
         match mount(&behind, &at) {
             Ok(mirror) => entry.mirror = Some(mirror),
+            Err(error) if error.kind() == ErrorKind::TimedOut => panic!("{error}"),
             Err(error) => {
                 left_out(&format!("no FUSE mount: {error}"));
                 return None;
