@@ -147,13 +147,17 @@ class Running:
                     f"{self.seeder.name} ended at its start with code {self.process.returncode}: "
                     f"{self._last_words()}"
                 )
-            wrong = why_not_unchoked(self.start, self.content)
+            wrong = self._why_not()
             if wrong is None:
                 return
             time.sleep(0.1)
         raise RuntimeError(
             f"{self.seeder.name} did not serve within {START_S} s ({wrong}): {self._last_words()}"
         )
+
+    def _why_not(self) -> Optional[str]:
+        """Why it does not serve yet. None: it does."""
+        return why_not_unchoked(self.start, self.content)
 
     def _last_words(self) -> str:
         return self.output()[-1000:].strip() or "it said nothing"

@@ -139,7 +139,7 @@ pub(crate) fn connections_of(kind: &Kind, places: u32) -> u32 {
         | Kind::Idle { connections }
         | Kind::Slow { connections, .. } => *connections,
         Kind::Churn { .. } => places * CHURN_OPEN_MAX,
-        Kind::Announce { transport, .. } => announce::connections_of(*transport, places),
+        Kind::Announce(announces) => announce::connections_of(announces.transport, places),
         Kind::Abuse { .. } => 0,
     }
 }
@@ -178,7 +178,7 @@ pub(crate) fn mode_of(kind: &Kind) -> &'static str {
         Kind::Churn { .. } => "churn",
         Kind::Idle { .. } => "idle",
         Kind::Slow { .. } => "slow",
-        Kind::Announce { .. } => "announce",
+        Kind::Announce(_) => "announce",
         Kind::Abuse { .. } => "abuse",
     }
 }
@@ -228,7 +228,7 @@ fn run(
             let pool = pool(CHURN_OPEN_MAX)?;
             Worker::new(pool, churn::Churn::new(peers.clone(), *rate, *blocks, share)).run()
         }
-        Kind::Announce { .. } | Kind::Abuse { .. } => Ok(()),
+        Kind::Announce(_) | Kind::Abuse { .. } => Ok(()),
     }
 }
 

@@ -31,6 +31,7 @@ pub mod target;
 pub mod trickle;
 pub mod verify;
 pub mod watch;
+mod zipf;
 
 /// Bounds of this room.
 pub mod limits {
@@ -133,6 +134,12 @@ pub mod limits {
     pub const CHURN_BLOCKS_MAX: u32 = 1_024;
     /// Infohashes that are announced: what a busy public tracker knows.
     pub const TORRENTS_MAX: u32 = 1_000_000;
+    /// Peers of all torrents that announce: those of one source have a port each, and the fewest
+    /// sources are 32.
+    pub const PEERS_MAX: u32 = 2_000_000;
+    /// Requests that a closed loop of announces keeps without an answer: what the sockets of a tracker
+    /// hold, and more than any needs to be busy.
+    pub const AT_ONCE_MAX: u32 = 16_384;
     /// Connections of all loads of a phase: more than two source addresses have ports for.
     pub const PHASE_CONNECTIONS_MAX: u32 = 100_000;
     /// Loads side by side: more than there are modes.

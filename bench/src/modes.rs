@@ -9,10 +9,11 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::abuse;
 use crate::limits::{
-    BYTES_PER_S_MAX, CHURN_BLOCKS_MAX, CONNECTIONS_MAX, DEPTH_MAX, RATE_MAX, TORRENTS_MAX,
+    AT_ONCE_MAX, BYTES_PER_S_MAX, CHURN_BLOCKS_MAX, CONNECTIONS_MAX, DEPTH_MAX, PEERS_MAX,
+    RATE_MAX, TORRENTS_MAX,
 };
 use crate::order::Order;
-use crate::plan::{Kind, Rate, Transport};
+use crate::plan::{Announces, Demand, Kind, Rate, Transport};
 
 /// A value that nothing can be made of.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -233,7 +234,7 @@ impl Slow {
     }
 }
 
-/// Announces and scrapes at fixed times.
+/// Announces and scrapes, at fixed times or so many at once.
 #[derive(Clone, PartialEq, Debug, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[group(skip)]
@@ -241,9 +242,19 @@ pub struct Announce {
     /// Announces and scrapes a second, to each tracker address
     #[arg(long, value_name = "N", default_value_t = Announce::default().rate, allow_negative_numbers = true)]
     rate: f64,
+    /// Keep so many requests without an answer, instead of a rate; 0: by the rate
+    #[arg(long, value_name = "N", default_value_t = Announce::default().at_once, allow_negative_numbers = true)]
+    at_once: i64,
     /// Infohashes that are announced
     #[arg(long, value_name = "N", default_value_t = Announce::default().torrents, allow_negative_numbers = true)]
     torrents: i64,
+    /// Peers in all, spread over the torrents by Zipf's law (give --from, so that each source has an
+    /// address); 0: one of each source in each torrent
+    #[arg(long, value_name = "N", default_value_t = Announce::default().peers, allow_negative_numbers = true)]
+    peers: i64,
+    /// Each peer announces once before the load begins, within the time of --opening
+    #[arg(long)]
+    fill: bool,
     /// Share of scrapes among the requests, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = Announce::default().scrapes, allow_negative_numbers = true)]
     scrapes: f64,
@@ -251,12 +262,12 @@ pub struct Announce {
 
 impl Default for Announce {
     fn default() -> Announce {
-        Announce { rate: 1_000.0, torrents: 100, scrapes: 0.1 }
+        Announce { rate: 1_000.0, at_once: 0, torrents: 100, peers: 0, fill: false, scrapes: 0.1 }
     }
 }
 
 impl Announce {
-    /// An open loop against a tracker.
+    /// A load against a tracker.
     pub fn kind(&self, transport: Transport) -> Result<Kind, OutOfBounds> {
         let cure = "each is a swarm that the tracker keeps";
         let torrents = whole("torrents", self.torrents, 1, TORRENTS_MAX, cure)?;
@@ -268,8 +279,15 @@ impl Announce {
                 cure: "it is a share: 0.1 makes each tenth request a scrape",
             });
         }
-        let rate = requests_per_s(self.rate)?;
-        Ok(Kind::Announce { transport, rate, torrents, scrapes: self.scrapes })
+        let cure = "start a second program from other addresses";
+        let peers = whole("peers", self.peers, 0, PEERS_MAX, cure)?;
+        let cure = "the sockets of a tracker hold no more";
+        let demand = match whole("at_once", self.at_once, 0, AT_ONCE_MAX, cure)? {
+            0 => Demand::Rate(requests_per_s(self.rate)?),
+            requests => Demand::AtOnce(requests),
+        };
+        let (scrapes, fill) = (self.scrapes, self.fill);
+        Ok(Kind::Announce(Announces { transport, demand, torrents, peers, scrapes, fill }))
     }
 }
 

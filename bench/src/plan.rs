@@ -100,6 +100,30 @@ pub struct Load {
     pub kind: Kind,
 }
 
+/// A load against a tracker.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Announces {
+    pub transport: Transport,
+    pub demand: Demand,
+    /// Infohashes.
+    pub torrents: u32,
+    /// Peers of all torrents, spread over them by Zipf's law. 0: one of each source in each torrent.
+    pub peers: u32,
+    /// Share of scrapes, 0 to 1.
+    pub scrapes: f64,
+    /// Each peer announces once before the load begins.
+    pub fill: bool,
+}
+
+/// How much a tracker is asked.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Demand {
+    /// Open loop: requests a second, whatever has been answered.
+    Rate(f64),
+    /// Closed loop: requests without an answer, of all threads.
+    AtOnce(u32),
+}
+
 /// What a load does.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Kind {
@@ -114,9 +138,8 @@ pub enum Kind {
     Idle { connections: u32 },
     /// A closed loop that reads `bytes_per_s` on each connection, and no more.
     Slow { connections: u32, depth: u32, bytes_per_s: u32 },
-    /// Open loop against a tracker: `rate` requests a second over `torrents` infohashes, `scrapes`
-    /// of them (0 to 1) scrapes.
-    Announce { transport: Transport, rate: f64, torrents: u32, scrapes: f64 },
+    /// Announces and scrapes to a tracker.
+    Announce(Announces),
     /// Hostile peers, one kind after another; `only` these, or all when empty.
     Abuse { only: Vec<String> },
 }
@@ -129,7 +152,7 @@ impl Kind {
             | Kind::Latency { connections, .. }
             | Kind::Idle { connections }
             | Kind::Slow { connections, .. } => *connections,
-            Kind::Churn { .. } | Kind::Announce { .. } | Kind::Abuse { .. } => 0,
+            Kind::Churn { .. } | Kind::Announce(_) | Kind::Abuse { .. } => 0,
         }
     }
 }

@@ -81,9 +81,9 @@ fn rates_of(
 ) -> anyhow::Result<BTreeMap<usize, f64>> {
     let peak = peak_of(so_far, &plan.phases);
     let rate = |kind: &Kind| match kind {
-        Kind::Latency { rate: Rate::PerSecond(rate), .. }
-        | Kind::Churn { rate, .. }
-        | Kind::Announce { rate, .. } => Some(*rate),
+        Kind::Latency { rate: Rate::PerSecond(rate), .. } | Kind::Churn { rate, .. } => Some(*rate),
+        // Its own, if it has one.
+        Kind::Announce(_) => Some(0.0),
         Kind::Latency { rate: Rate::OfPeak(share), .. } => Some(share * peak?),
         Kind::Flood { .. } | Kind::Idle { .. } | Kind::Slow { .. } | Kind::Abuse { .. } => {
             Some(0.0)
@@ -116,10 +116,10 @@ fn check(plan: &Plan) -> anyhow::Result<()> {
         for load in &phase.loads {
             let of = || format!("phase '{}', load '{}'", phase.name, load.name);
             match &load.kind {
-                Kind::Announce { .. } if plan.tracker.is_none() => {
+                Kind::Announce(_) if plan.tracker.is_none() => {
                     bail!("{}: it announces, and no tracker is given", of())
                 }
-                Kind::Announce { .. } => {}
+                Kind::Announce(_) => {}
                 _ if plan.seeder.is_none() => bail!("{}: no seeder is given", of()),
                 _ => check_peers(plan, &load.kind).with_context(of)?,
             }

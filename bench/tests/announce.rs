@@ -16,7 +16,7 @@ use ringseed_swarm::announce::{self, Announcers};
 use ringseed_swarm::clock::{Clock, Schedule};
 use ringseed_swarm::context::Context;
 use ringseed_swarm::note::{Event, Note};
-use ringseed_swarm::plan::{Kind, Place, Tracker, Transport};
+use ringseed_swarm::plan::{Announces, Demand, Place, Tracker, Transport};
 use ringseed_swarm::results::{Counts, distribution};
 
 const ID: u64 = 0x0102_0304_0506_0708;
@@ -27,6 +27,10 @@ struct Seen {
     sources: Mutex<BTreeSet<IpAddr>>,
     infohashes: Mutex<BTreeSet<Vec<u8>>>,
     connections: AtomicU64,
+    /// Announces over HTTP.
+    announces: AtomicU64,
+    /// Who announced over UDP: torrent, address and port.
+    peers: Mutex<BTreeSet<(Vec<u8>, IpAddr, u16)>>,
 }
 
 /// When the tracker answers: each answer so much later, or nothing at all for a while.
@@ -70,6 +74,11 @@ fn udp_tracker(manners: Manners) -> (SocketAddr, Arc<Seen>) {
             let (bytes, from) = socket.recv_from(&mut datagram).unwrap();
             let answer = udp_answer(&datagram[..bytes], &to_tell);
             to_tell.sources.lock().unwrap().insert(from.ip());
+            if datagram[11] == 1 {
+                let port = u16::from_be_bytes([datagram[96], datagram[97]]);
+                let peer = (datagram[16..36].to_vec(), from.ip(), port);
+                to_tell.peers.lock().unwrap().insert(peer);
+            }
             if let Some((time, after)) = stall
                 && number == after
             {
@@ -121,13 +130,13 @@ fn http_tracker(keeps: bool) -> (SocketAddr, Arc<Seen>) {
             seen.connections.fetch_add(1, Ordering::Relaxed);
             seen.sources.lock().unwrap().insert(peer.peer_addr().unwrap().ip());
             // An error is the load closing the connection.
-            std::thread::spawn(move || drop(serve_http(peer, keeps)));
+            std::thread::spawn(move || drop(serve_http(peer, keeps, &seen)));
         }
     });
     (address, seen)
 }
 
-fn serve_http(mut peer: TcpStream, keeps: bool) -> std::io::Result<()> {
+fn serve_http(mut peer: TcpStream, keeps: bool, seen: &Seen) -> std::io::Result<()> {
     let mut bytes = Vec::new();
     loop {
         let mut some = [0; 4096];
@@ -141,6 +150,7 @@ fn serve_http(mut peer: TcpStream, keeps: bool) -> std::io::Result<()> {
             let body = if request.starts_with("GET /announce?info_hash=%")
                 || request.starts_with("GET /announce?info_hash=")
             {
+                seen.announces.fetch_add(1, Ordering::Relaxed);
                 b"d8:completei1e10:incompletei0e8:intervali1800e5:peers6:\x7f\0\0\x01\x1a\xe1e"
                     .to_vec()
             } else {
@@ -223,14 +233,30 @@ const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Runs a load for a second, after all its sources were ready (or a second was over).
 fn run(tracker: Tracker, rate: f64, from: Option<(IpAddr, u32)>) -> Told {
+    run_load(tracker, at_a_rate(rate), from)
+}
+
+/// A load over UDP; over HTTP where a tracker of that kind is asked.
+fn at_a_rate(rate: f64) -> Announces {
+    Announces {
+        transport: Transport::Udp,
+        demand: Demand::Rate(rate),
+        torrents: 8,
+        peers: 0,
+        scrapes: 0.25,
+        fill: false,
+    }
+}
+
+fn run_load(tracker: Tracker, load: Announces, from: Option<(IpAddr, u32)>) -> Told {
     let transport = if tracker.udp.is_some() { Transport::Udp } else { Transport::Http };
-    let kind = Kind::Announce { transport, rate, torrents: 8, scrapes: 0.25 };
+    let announces = Announces { transport, ..load };
     let (clock, schedule) = (Clock::start(), Arc::new(Schedule::new()));
     let (tell, told) = channel();
     let places = Arc::new([Place::default()]);
     let context = Context { load: 7, clock, schedule: schedule.clone(), places, tell };
     let announcers = Announcers { tracker, from, addresses_before: 0 };
-    assert_eq!(announce::start(&context, &announcers, &kind).unwrap(), 1);
+    assert_eq!(announce::start(&context, &announcers, &announces).unwrap(), 1);
     drop(context);
     let mut all = Told::default();
     wait_for_ready(&told, &mut all, clock, announce::connections_of(transport, 1));
@@ -359,6 +385,40 @@ fn an_http_tracker_that_closes_after_each_answer_is_asked_all_the_same() {
     let told = run(http(address), 500.0, None);
     assert_all_answered(&told, 500);
     assert!(seen.connections.load(Ordering::Relaxed) >= 500);
+}
+
+#[test]
+fn a_closed_loop_has_so_many_requests_under_way_and_no_more() {
+    let delay = Duration::from_millis(20);
+    let (address, _) = udp_tracker(Manners { delay, ..Manners::default() });
+    let load = Announces { demand: Demand::AtOnce(8), ..at_a_rate(0.0) };
+    let told = run_load(udp(address), load, None);
+    let Counts { requests, answers, errors, .. } = told.counts;
+    // Fifty rounds of 20 ms at the most (fewer on a busy machine), and those under way at the begin and at the end.
+    assert!((16..=408).contains(&answers) && errors == 0, "{answers} of {requests}");
+    assert!(requests - answers <= 8, "{answers} of {requests}");
+    assert!(told.announce.as_ref().unwrap().min() >= 19_900);
+    let (address, seen) = http_tracker(true);
+    let told = run_load(http(address), load, None);
+    assert!(told.counts.answers > 16 && told.counts.errors == 0, "{:?}", told.errors);
+    assert!(seen.connections.load(Ordering::Relaxed) <= 64);
+}
+
+#[test]
+fn a_fill_makes_every_peer_known_before_the_load_begins() {
+    let load = Announces { peers: 320, fill: true, ..at_a_rate(1.0) };
+    let from = Some(("127.0.5.1".parse().unwrap(), 1));
+    let (address, seen) = udp_tracker(Manners::default());
+    let told = run_load(udp(address), load, from);
+    assert_eq!((told.errors.len(), seen.peers.lock().unwrap().len()), (0, 320));
+    // Neither are they in the figures.
+    assert!(told.counts.requests <= 2, "{}", told.counts.requests);
+    let (address, seen) = http_tracker(true);
+    let told = run_load(http(address), load, from);
+    let announces = seen.announces.load(Ordering::Relaxed);
+    // Connections do not take turns exactly: some ask again before the last has asked.
+    assert!((320..640).contains(&announces), "{announces}");
+    assert!(told.errors.is_empty() && told.counts.requests <= 2, "{:?}", told.errors);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //!
 //!     cargo run --release -p ringseed-tracker --example announce_forms
 
+#[path = "../../bench/src/zipf.rs"]
+mod zipf;
+
 use std::net::IpAddr;
 
 use ringseed_meta::{InfoHash, Instant, PeerId};
@@ -10,6 +13,7 @@ use ringseed_tracker::limits::DATAGRAMS_TOGETHER;
 use ringseed_tracker::random::Random;
 use ringseed_tracker::swarm::{Bounds, Hint, Swarms};
 use ringseed_wire::tracker::AnnounceRequest;
+use zipf::Zipf;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -63,7 +67,7 @@ fn main() {
     let mut swarms = Swarms::new(Bounds::default(), &[7; 16], Random::new(1));
     let (zipf, mut random) = (Zipf::new(TORRENTS), Random::new(2));
     let askers: Vec<Asker> =
-        (0..PEERS).map(|number| Asker { number, torrent: zipf.draw(&mut random) }).collect();
+        (0..PEERS).map(|number| Asker { number, torrent: zipf.draw(|| random.bits()) }).collect();
     let mut packed = Vec::new();
     for asker in &askers {
         let request = AnnounceRequest { numwant: Some(0), ..asker.request() };
@@ -123,23 +127,4 @@ fn timed(call: impl FnOnce()) -> std::time::Duration {
     let start = std::time::Instant::now();
     call();
     start.elapsed()
-}
-
-/// Torrents, each drawn as often as its rank says.
-struct Zipf(Vec<f64>);
-
-impl Zipf {
-    fn new(torrents: u32) -> Zipf {
-        let sums = (1..=torrents).scan(0.0, |sum, rank| {
-            *sum += 1.0 / f64::from(rank);
-            Some(*sum)
-        });
-        Zipf(sums.collect())
-    }
-
-    fn draw(&self, random: &mut Random) -> u32 {
-        let all = self.0.last().copied().unwrap_or(0.0);
-        let at = (random.bits() >> 11) as f64 / (1u64 << 53) as f64 * all;
-        self.0.partition_point(|sum| *sum <= at) as u32
-    }
 }

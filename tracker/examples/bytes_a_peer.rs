@@ -4,6 +4,9 @@
 //!
 //!     cargo run --release -p ringseed-tracker --example bytes_a_peer
 
+#[path = "../../bench/src/zipf.rs"]
+mod zipf;
+
 use std::net::IpAddr;
 use std::process::Command;
 
@@ -12,6 +15,7 @@ use ringseed_meta::{InfoHash, Instant, PeerId};
 use ringseed_tracker::random::Random;
 use ringseed_tracker::swarm::{Bounds, Swarms};
 use ringseed_wire::tracker::AnnounceRequest;
+use zipf::Zipf;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -47,12 +51,12 @@ fn measure(each: u32) -> anyhow::Result<()> {
     let bounds = Bounds { torrents_max: most, peers_max: most, ..Bounds::default() };
     let mut swarms = Swarms::new(bounds, &[7; 16], Random::new(1));
     let (mut told, mut random) = (Vec::with_capacity(200), Random::new(2));
-    let zipf = Zipf::new(if each == 0 { 100_000 } else { 0 });
+    let zipf = Zipf::new(100_000);
     let before = resident_bytes()?;
     for number in 0..peers {
         // One after the other, as peers come: each torrent grows among the others.
         let torrent = match each {
-            0 => zipf.draw(&mut random),
+            0 => zipf.draw(|| random.bits()),
             each => number % (peers / each).max(1),
         };
         let mut info_hash = InfoHash([9; 20]);
@@ -81,23 +85,4 @@ fn resident_bytes() -> anyhow::Result<usize> {
     let statm = std::fs::read_to_string("/proc/self/statm").context("cannot read /proc")?;
     let pages: usize = statm.split(' ').nth(1).context("no second number in statm")?.parse()?;
     Ok(pages * 4096)
-}
-
-/// Torrents, each drawn as often as its rank says.
-struct Zipf(Vec<f64>);
-
-impl Zipf {
-    fn new(torrents: u32) -> Zipf {
-        let sums = (1..=torrents).scan(0.0, |sum, rank| {
-            *sum += 1.0 / f64::from(rank);
-            Some(*sum)
-        });
-        Zipf(sums.collect())
-    }
-
-    fn draw(&self, random: &mut Random) -> u32 {
-        let all = self.0.last().copied().unwrap_or(0.0);
-        let at = (random.bits() >> 11) as f64 / (1u64 << 53) as f64 * all;
-        self.0.partition_point(|sum| *sum <= at) as u32
-    }
 }

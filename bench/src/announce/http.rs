@@ -162,6 +162,17 @@ impl Http {
         self.backlog.is_empty() && self.connections.iter().all(|one| one.questions.is_empty())
     }
 
+    /// Requests that wait for an answer or a connection.
+    pub fn waiting(&self) -> usize {
+        let on_connections = self.connections.iter().map(|one| one.questions.len());
+        self.backlog.len() + on_connections.sum::<usize>()
+    }
+
+    /// Peers that have not announced since the fill began.
+    pub fn to_fill(&self) -> u64 {
+        self.crowd.to_fill()
+    }
+
     /// What is to be done now.
     pub fn take_wishes(&mut self) -> impl Iterator<Item = Wish> + use<> {
         std::mem::take(&mut self.wishes).into_iter()

@@ -5,6 +5,7 @@ use ringseed_meta::Instant;
 use ringseed_wire::tracker_http::{parse_announce, parse_scrape};
 
 use super::*;
+use crate::announce::crowd::Size;
 use crate::note::{Event, Seen};
 
 const DAY: Range<Instant> = Instant::ZERO..Instant::from_us(86_400_000_000);
@@ -24,7 +25,8 @@ struct Client {
 impl Client {
     fn new(connections: u32, scrapes: f64) -> Client {
         let url = Url::parse("http://tracker.test:80/announce?pass=1").unwrap();
-        let crowd = Crowd::new(1, connections, scrapes, 5);
+        let size = Size { torrents: 1, sources: connections, first_source: 10, peers_a_source: 0 };
+        let crowd = Crowd::new(size, scrapes, 5);
         let mut tally = Tally::new();
         tally.count_within(DAY);
         Client { http: Http::new(url, crowd, connections, 10), tally }

@@ -58,6 +58,10 @@ pub const HEADER_FIELDS_MAX: usize = 64;
 /// Requests that a turn begins before it looks at answers: some 100 us of sends.
 pub const ASKS_A_TURN: usize = 64;
 
+/// Requests without an answer while a tracker is filled: the receive buffer of a UDP socket, as systems
+/// come, holds no more than some 270 datagrams.
+pub const FILL_AT_ONCE: usize = 128;
+
 /// Time after the end of the time that counts in which a load that is late may still begin what
 /// was due; a preempted thread catches up within it, one that cannot keep up does not.
 pub const CATCH_UP: Duration = Duration::from_millis(100);

@@ -1,7 +1,7 @@
-//! Announces and scrapes at a fixed rate against a tracker, over UDP (BEP 15) or HTTP (BEP 3, 23,
-//! 48): an open loop. Each answer is checked and timed from the moment its request was due,
+//! Announces and scrapes against a tracker, over UDP (BEP 15) or HTTP (BEP 3, 23, 48), at a fixed
+//! rate: an open loop. Each answer is checked and timed from the moment its request was due,
 //! whatever the tracker or the load did meanwhile; how late the load itself was is told beside.
-//! Nothing is sent twice: what is not answered in time is an error.
+//! Or so many at once: a closed loop, for what a tracker costs when it is busy all the time. Nothing is sent twice: what is not answered in time is an error.
 //!
 //! What is said and understood is pure (`crowd`, `udp`, `waiting`, `http`, `response`, `check`);
 //! `thread` drives it on a ring.
@@ -19,7 +19,9 @@ pub mod waiting;
 use std::net::IpAddr;
 
 use crate::context::Context;
-use crate::plan::{Kind, Tracker, Transport};
+use crate::plan::{Announces, Tracker, Transport};
+
+use crowd::{Crowd, Size};
 
 /// Whom the load announces to, and from where.
 #[derive(Clone, Debug)]
@@ -34,11 +36,8 @@ pub struct Announcers {
 /// The part of a load that one thread carries.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Part {
-    transport: Transport,
-    /// Requests a second of all threads.
-    rate: f64,
-    torrents: u32,
-    scrapes: f64,
+    /// What all threads do together.
+    all: Announces,
     /// This thread among so many.
     place: u32,
     places: u32,
@@ -47,7 +46,22 @@ struct Part {
 impl Part {
     /// UDP sockets or HTTP connections of a thread.
     fn sources(&self) -> u32 {
-        sources_of(self.transport)
+        sources_of(self.all.transport)
+    }
+
+    /// Its peers, if its first source has this number among those of all loads.
+    fn crowd(&self, first_source: u32) -> Crowd {
+        let size = Size {
+            torrents: self.all.torrents,
+            sources: self.sources(),
+            first_source,
+            peers_a_source: self.all.peers.div_ceil(self.places * self.sources()),
+        };
+        let mut crowd = Crowd::new(size, self.all.scrapes, u64::from(self.place));
+        if self.all.fill {
+            crowd.fill();
+        }
+        crowd
     }
 }
 
@@ -69,14 +83,15 @@ pub fn connections_of(transport: Transport, places: u32) -> u32 {
 /// connection, then what it sees, and ends when what was due within the counted time is answered.
 ///
 /// # Errors
-/// It is another kind of load, or no thread is to be had.
-pub fn start(context: &Context, announcers: &Announcers, kind: &Kind) -> anyhow::Result<usize> {
-    let Kind::Announce { transport, rate, torrents, scrapes } = *kind else {
-        anyhow::bail!("a load that does not announce");
-    };
+/// No thread is to be had.
+pub fn start(
+    context: &Context,
+    announcers: &Announcers,
+    announces: &Announces,
+) -> anyhow::Result<usize> {
     let places = context.places.len() as u32;
     for (place, at) in (0..).zip(context.places.iter()) {
-        let part = Part { transport, rate, torrents, scrapes, place, places };
+        let part = Part { all: *announces, place, places };
         let announcers = announcers.clone();
         context.spawn(format!("announce-{place}"), at.clone(), move |context| {
             thread::run(context, &announcers, &part).map_err(|error| format!("{error:#}"))

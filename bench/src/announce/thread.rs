@@ -11,7 +11,8 @@ use ringseed_meta::Instant;
 use ringseed_ring::{Kernel, KernelOptions, UringKernel, Wait};
 
 use super::limits::{
-    ANSWER_WITHIN, ASKS_A_TURN, CATCH_UP, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, RETRY_AFTER,
+    ANSWER_WITHIN, ASKS_A_TURN, CATCH_UP, FILL_AT_ONCE, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
+    RETRY_AFTER, UDP_BATCH_MAX,
 };
 use super::tally::Tally;
 use super::{Announcers, Part};
@@ -20,7 +21,7 @@ use crate::context::Context;
 use crate::limits::TURN_WAIT_MS;
 use crate::note::Event;
 use crate::pace::Pace;
-use crate::plan::{self, Transport};
+use crate::plan::{self, Demand, Transport};
 
 /// Runs a part to its end.
 pub(super) fn run(context: &Context, whom: &Announcers, part: &Part) -> anyhow::Result<()> {
@@ -31,7 +32,7 @@ pub(super) fn run(context: &Context, whom: &Announcers, part: &Part) -> anyhow::
         receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
         ..KernelOptions::default()
     })?;
-    let side = match part.transport {
+    let side = match part.all.transport {
         Transport::Udp => {
             let tracker = whom.tracker.udp.context("no UDP tracker is named")?;
             Side::Udp(udp_side::UdpSide::new(&mut kernel, whom, part, tracker)?)
@@ -54,6 +55,31 @@ enum Side {
     Http(http_side::HttpSide),
 }
 
+/// When the next request is begun.
+enum Pacing {
+    ByRate(Pace),
+    /// When fewer than so many of this thread wait.
+    AtOnce(usize),
+}
+
+impl Pacing {
+    fn new(part: &Part, from: Instant) -> Pacing {
+        let Part { place, places, .. } = *part;
+        match part.all.demand {
+            Demand::Rate(rate) => Pacing::ByRate(Pace::new(from, rate, place, places)),
+            Demand::AtOnce(requests) => Pacing::AtOnce(requests.div_ceil(places.max(1)) as usize),
+        }
+    }
+
+    /// The next request that was due at `now`. A closed loop has none.
+    fn take_due(&mut self, now: Instant) -> Option<(Instant, u64)> {
+        match self {
+            Pacing::ByRate(pace) => pace.take_due(now),
+            Pacing::AtOnce(_) => None,
+        }
+    }
+}
+
 struct Announcer<'a> {
     context: &'a Context,
     part: &'a Part,
@@ -66,6 +92,7 @@ impl Announcer<'_> {
     /// Until the load begins, or is called off.
     fn open(&mut self) -> anyhow::Result<Stage> {
         let mut ready = 0;
+        let mut fills = self.part.all.fill;
         let mut next_errors = Instant::ZERO;
         loop {
             let now = self.context.clock.now();
@@ -78,7 +105,10 @@ impl Announcer<'_> {
                 next_errors = now.after(RETRY_AFTER);
                 self.tell_errors();
             }
-            while ready < self.ready() {
+            if fills && self.ready() == self.part.sources() as usize {
+                fills = self.go_on_filling(now);
+            }
+            while !fills && ready < self.ready() {
                 ready += 1;
                 self.context.tell(Event::Ready);
             }
@@ -86,16 +116,44 @@ impl Announcer<'_> {
         }
     }
 
+    /// Each peer announces once. `false`: all have, and were answered, or will not be; that counts for
+    /// nothing, but what was wrong is told.
+    fn go_on_filling(&mut self, now: Instant) -> bool {
+        self.tally.count_within(Instant::ZERO..Instant::from_us(u64::MAX));
+        if self.to_fill() > 0 {
+            self.keep(FILL_AT_ONCE, now);
+            return true;
+        }
+        if !self.is_quiet() {
+            return true;
+        }
+        let _ = self.tally.take_seen(now..now, 0);
+        false
+    }
+
+    /// Asks until so many requests wait, by whole batches of those that leave together.
+    fn keep(&mut self, at_once: usize, now: Instant) {
+        let (waiting, batch) = match &self.side {
+            Side::Udp(side) => (side.waiting(), UDP_BATCH_MAX.min(at_once).max(1)),
+            Side::Http(side) => (side.waiting(), 1),
+        };
+        let room = at_once.saturating_sub(waiting).min(ASKS_A_TURN) / batch * batch;
+        (0..room).for_each(|_| self.ask(now, now));
+        self.flush();
+    }
+
     /// From the begin of the load until all that was due is answered, or will not be.
     fn load(&mut self) -> anyhow::Result<()> {
         let (begin, until) = (self.context.schedule.count_from(), self.context.schedule.until());
         self.tally.count_within(begin..until);
-        let Part { rate, place, places, .. } = *self.part;
-        let mut pace = Pace::new(self.context.schedule.ask_from(), rate, place, places);
+        let mut pace = Pacing::new(self.part, self.context.schedule.ask_from());
         let mut intervals = Intervals { begin, length: self.context.schedule.interval(), until };
         let mut next_look = Instant::ZERO;
         // Whether something is still to be begun.
-        let is_behind = |pace: &Pace, now| now < until.after(CATCH_UP) && pace.next_at() < until;
+        let is_behind = |pace: &Pacing, now| match pace {
+            Pacing::ByRate(pace) => now < until.after(CATCH_UP) && pace.next_at() < until,
+            Pacing::AtOnce(_) => now < until,
+        };
         loop {
             let now = self.context.clock.now();
             if now >= next_look {
@@ -115,9 +173,13 @@ impl Announcer<'_> {
                     break;
                 }
             }
-            let next = match is_behind(&pace, now) {
-                true => self.ask_due(&mut pace, now, until),
-                false => next_look,
+            let next = match is_behind(&pace, now).then_some(&mut pace) {
+                Some(Pacing::ByRate(pace)) => self.ask_due(pace, now, until),
+                Some(Pacing::AtOnce(requests)) => {
+                    self.keep(*requests, now);
+                    next_look
+                }
+                None => next_look,
             };
             self.turn(match next.min(next_look).since(now) {
                 Duration::ZERO => Wait::No,
@@ -126,8 +188,8 @@ impl Announcer<'_> {
         }
         let now = self.context.clock.now();
         // What was due and never begun has failed too: it is our own fault, and is told as that.
-        while let Some((due, _)) = pace.take_due(Instant::from_us(until.as_us().saturating_sub(1)))
-        {
+        let last = Instant::from_us(until.as_us().saturating_sub(1));
+        while let Some((due, _)) = pace.take_due(last) {
             self.tally.begun(due, until);
             let what = || "not sent: the load itself did not keep up".into();
             self.tally.unanswered(due, None, now, what);
@@ -149,10 +211,22 @@ impl Announcer<'_> {
                 self.ask(due, now);
             }
         }
+        self.flush();
+        next
+    }
+
+    fn flush(&mut self) {
         if let Side::Udp(side) = &mut self.side {
             side.flush(&mut self.kernel, &mut self.tally);
         }
-        next
+    }
+
+    /// Peers that have still to announce for the first time.
+    fn to_fill(&self) -> u64 {
+        match &self.side {
+            Side::Udp(side) => side.to_fill(),
+            Side::Http(side) => side.to_fill(),
+        }
     }
 
     fn ask(&mut self, due: Instant, now: Instant) {

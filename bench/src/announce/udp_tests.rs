@@ -8,11 +8,13 @@ use ringseed_wire::tracker_udp::{
 };
 
 use super::*;
+use crate::announce::crowd::Peer;
 use crate::note::{Event, Seen};
 
 const DAY: std::ops::Range<Instant> = Instant::ZERO..Instant::from_us(86_400_000_000);
-const ANNOUNCE: Ask = Ask { torrent: 3, topic: Topic::Announce(AnnounceEvent::Started) };
-const SCRAPE: Ask = Ask { torrent: 3, topic: Topic::Scrape };
+const ANNOUNCE: Ask =
+    Ask { torrent: 3, peer: Peer::Only, topic: Topic::Announce(AnnounceEvent::Started) };
+const SCRAPE: Ask = Ask { torrent: 3, peer: Peer::Only, topic: Topic::Scrape };
 
 fn at_s(seconds: f64) -> Instant {
     Instant::from_us((seconds * 1e6) as u64)

@@ -78,11 +78,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::announce::crowd::{Ask, Topic};
+    use crate::announce::crowd::{Ask, Peer, Topic};
 
     fn question(number: u64) -> Question {
         let at = Instant::from_us(number);
-        Question { ask: Ask { torrent: number as u32, topic: Topic::Scrape }, due: at, asked: at }
+        let ask = Ask { torrent: number as u32, peer: Peer::Only, topic: Topic::Scrape };
+        Question { ask, due: at, asked: at }
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 
-use crate::plan::{Kind, Load, Plan, Transport};
+use crate::plan::{Announces, Kind, Load, Plan, Transport};
 use crate::watch::process;
 
 /// Why a load cannot be put on this target.
@@ -51,13 +51,13 @@ fn load_fits(plan: &Plan, load: &Load) -> Result<(), Why> {
     let tracker = plan.tracker.as_ref();
     let missing = |what: &str| Err((None, what.to_owned()));
     match &load.kind {
-        Kind::Announce { transport: Transport::Http, .. } => {
+        Kind::Announce(Announces { transport: Transport::Http, .. }) => {
             return match tracker.and_then(|tracker| tracker.http.as_ref()) {
                 Some(_) => Ok(()),
                 None => missing("which tracker? Give --http"),
             };
         }
-        Kind::Announce { transport: Transport::Udp, .. } => {
+        Kind::Announce(Announces { transport: Transport::Udp, .. }) => {
             return match tracker.and_then(|tracker| tracker.udp) {
                 Some(_) => Ok(()),
                 None => missing("which tracker? Give --udp"),
@@ -103,6 +103,7 @@ mod tests {
     use ringseed_meta::InfoHash;
 
     use super::*;
+    use crate::modes;
     use crate::order::Order;
     use crate::plan::{Phase, Place, Seeder, Tracker};
     use crate::target::Pieces;
@@ -148,8 +149,7 @@ mod tests {
 
     #[test]
     fn what_a_load_needs_is_named() {
-        let announce =
-            |transport| Kind::Announce { transport, rate: 1.0, torrents: 1, scrapes: 0.0 };
+        let announce = |transport| modes::Announce::default().kind(transport).unwrap();
         let misfit = |plan: &Plan| fit(plan).unwrap_err().of_a_scenario();
         assert!(misfit(&plan(announce(Transport::Http))).ends_with("Give --http"));
         assert_eq!(fit(&plan(announce(Transport::Udp))), Ok(()));

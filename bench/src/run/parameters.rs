@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::plan::{Kind, Rate, Transport};
+use crate::plan::{Announces, Demand, Kind, Rate, Transport};
 
 /// Names and values. `rate` is what a rate came to that is a share of the peak.
 pub(super) fn of(kind: &Kind, rate: f64) -> BTreeMap<String, Value> {
@@ -38,19 +38,28 @@ pub(super) fn of(kind: &Kind, rate: f64) -> BTreeMap<String, Value> {
             ("depth", json!(depth)),
             ("bytes_per_s", json!(bytes_per_s)),
         ],
-        Kind::Announce { transport, rate, torrents, scrapes } => {
-            let transport = match transport {
-                Transport::Http => "http",
-                Transport::Udp => "udp",
-            };
-            vec![
-                ("transport", json!(transport)),
-                ("rate_per_s", json!(rate)),
-                ("torrents", json!(torrents)),
-                ("scrapes", json!(scrapes)),
-            ]
-        }
+        Kind::Announce(announces) => of_announces(announces),
         Kind::Abuse { only } => vec![("only", json!(only))],
     };
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn of_announces(announces: &Announces) -> Vec<(&'static str, Value)> {
+    let Announces { transport, demand, torrents, peers, scrapes, fill } = *announces;
+    let transport = match transport {
+        Transport::Http => "http",
+        Transport::Udp => "udp",
+    };
+    let demand = match demand {
+        Demand::Rate(rate) => ("rate_per_s", json!(rate)),
+        Demand::AtOnce(requests) => ("at_once", json!(requests)),
+    };
+    vec![
+        ("transport", json!(transport)),
+        demand,
+        ("torrents", json!(torrents)),
+        ("peers", json!(peers)),
+        ("scrapes", json!(scrapes)),
+        ("fill", json!(fill)),
+    ]
 }

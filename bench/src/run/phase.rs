@@ -167,10 +167,10 @@ impl Progress<'_> {
     ) -> anyhow::Result<usize> {
         let plan = self.run.plan;
         match (kind, &plan.seeder) {
-            (Kind::Announce { .. }, _) => {
+            (Kind::Announce(announces), _) => {
                 let tracker = plan.tracker.clone().context("no tracker is given")?;
                 let announcers = Announcers { tracker, from: plan.from, addresses_before };
-                announce::start(context, &announcers, kind)
+                announce::start(context, &announcers, announces)
             }
             (_, None) => anyhow::bail!("no seeder is given"),
             (Kind::Abuse { only }, Some(seeder)) => {
@@ -223,7 +223,7 @@ impl Progress<'_> {
         self.spent = Some((before, after));
         // Answers to an open loop may come late; a catalogue takes the time it takes.
         let goes_on = phase.loads.iter().filter_map(|load| match load.kind {
-            Kind::Latency { .. } | Kind::Churn { .. } | Kind::Announce { .. } => {
+            Kind::Latency { .. } | Kind::Churn { .. } | Kind::Announce(_) => {
                 Some(Duration::from_millis(LAST_ANSWERS_MS))
             }
             Kind::Abuse { .. } => Some(CATALOGUE_WITHIN),

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::order::Order;
+use crate::plan::{Announces, Demand};
 
 const WHOLE: &str = r#"
 title = "all modes"
@@ -65,7 +66,14 @@ fn a_scenario_with_all_modes_is_read() {
             &Kind::Idle { connections: 10_000 },
             &Kind::Churn { rate: 12.5, blocks: 0 },
             &Kind::Flood { connections: 100, depth: 64, order: Order::Sequential, verify: true },
-            &Kind::Announce { transport: Transport::Udp, rate: 1e3, torrents: 3, scrapes: 1.0 },
+            &Kind::Announce(Announces {
+                transport: Transport::Udp,
+                demand: Demand::Rate(1e3),
+                torrents: 3,
+                peers: 0,
+                scrapes: 1.0,
+                fill: false,
+            }),
         ]
     );
     let [Load { kind: Kind::Abuse { only }, .. }] = hostile.loads.as_slice() else { panic!() };

@@ -9,7 +9,6 @@ use ringseed_wire::tracker_http::scrape_target;
 use socket2::SockRef;
 
 use super::source_address;
-use crate::announce::crowd::Crowd;
 use crate::announce::http::{Http, Url, Wish};
 use crate::announce::limits::HTTP_CONNECTIONS;
 use crate::announce::tally::Tally;
@@ -52,7 +51,7 @@ impl HttpSide {
         now: Instant,
     ) -> anyhow::Result<HttpSide> {
         let url = Url::parse(url).map_err(anyhow::Error::msg)?;
-        if part.scrapes > 0.0 && scrape_target(&url.base, &[]).is_none() {
+        if part.all.scrapes > 0.0 && scrape_target(&url.base, &[]).is_none() {
             bail!("tracker path '{}' has no scrape (BEP 48): scrapes must be 0", url.base);
         }
         let host = url.host_and_port();
@@ -60,9 +59,7 @@ impl HttpSide {
         let to = to.with_context(|| format!("{host} has no address"))?;
         let first = whom.addresses_before + part.place * part.sources();
         let from = |number| whom.from.map(|_| source_address(whom.from, first + number, to));
-        let seed = u64::from(part.place);
-        let crowd = Crowd::new(part.torrents, HTTP_CONNECTIONS, part.scrapes, seed);
-        let mut http = Http::new(url, crowd, HTTP_CONNECTIONS, first);
+        let mut http = Http::new(url, part.crowd(first), HTTP_CONNECTIONS, first);
         while http.open_one(now) {}
         Ok(HttpSide {
             http,
@@ -214,6 +211,15 @@ impl HttpSide {
 
     pub(super) fn open(&self) -> usize {
         self.http.open()
+    }
+
+    /// Requests without an answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.http.waiting()
+    }
+
+    pub(super) fn to_fill(&self) -> u64 {
+        self.http.to_fill()
     }
 
     pub(super) fn is_quiet(&self) -> bool {

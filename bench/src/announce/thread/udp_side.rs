@@ -52,10 +52,9 @@ impl UdpSide {
             }
         }
         let a_peer = if tracker.ip().to_canonical().is_ipv4() { V4_BYTES } else { V6_BYTES };
-        let seed = u64::from(part.place);
         Ok(UdpSide {
-            udp: Udp::new(UDP_SOURCES, first, a_peer, seed),
-            crowd: Crowd::new(part.torrents, UDP_SOURCES, part.scrapes, seed),
+            udp: Udp::new(UDP_SOURCES, first, a_peer, u64::from(part.place)),
+            crowd: part.crowd(first),
             sockets,
             next: 0,
             batch: Vec::new(),
@@ -139,6 +138,15 @@ impl UdpSide {
 
     pub(super) fn ready(&self) -> usize {
         self.udp.ready()
+    }
+
+    /// Requests without an answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.udp.open()
+    }
+
+    pub(super) fn to_fill(&self) -> u64 {
+        self.crowd.to_fill()
     }
 
     pub(super) fn is_quiet(&self) -> bool {
