@@ -24,6 +24,7 @@ mod resuming;
 mod seeder;
 mod sending;
 pub mod slots;
+pub mod tables;
 pub mod thread;
 mod token;
 pub mod turns;

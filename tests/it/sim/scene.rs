@@ -1,5 +1,9 @@
 //! Scenes of one worker and a few peers in which one thing is to happen: the cap on unacknowledged
-//! bytes is met, a batch is on its way when its peer is choked.
+//! bytes is met, a batch is on its way when its peer is choked, the rest of a batch waits for pages, peers
+//! come and go.
+
+mod comings;
+mod rests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +32,10 @@ const SEND_BYTES: u64 = 256 << 10;
 struct Scene {
     world: World,
     hand: Hand,
+    admission: Arc<Admission>,
     model: ModelTorrent,
+    /// What was reported to be wrong with the data.
+    faults: Vec<String>,
 }
 
 impl Scene {
@@ -43,9 +50,10 @@ impl Scene {
             .find(|(_, model)| model.piece_bytes(0) >= u64::from(BLOCK))
             .unwrap();
         let mailbox = Mailbox::new();
+        let admission = Arc::new(Admission::new(100, 0));
         let shared = Shared {
             flights: Arc::default(),
-            admission: Arc::new(Admission::new(100, 0)),
+            admission: Arc::clone(&admission),
             interest: Interest::new(1, 1),
             crew: Crew::new([Arc::clone(&mailbox)]),
             mailbox,
@@ -66,7 +74,7 @@ impl Scene {
         let hand = Hand::new(&world, ([10, 0, 0, 1], 6881).into(), options, shared);
         let catalog = Catalog::new(vec![Arc::new(model.entry())]);
         hand.mailbox.command(Command::Catalog(Arc::new(catalog)), &hand.waker).unwrap();
-        Scene { world, hand, model }
+        Scene { world, hand, admission, model, faults: Vec::new() }
     }
 
     /// A peer that asks for the first block so many times.
@@ -87,7 +95,15 @@ impl Scene {
         let mut look_us = 0;
         while self.world.now_us() < until_us {
             while let Some(report) = self.hand.mailbox.next_report() {
-                let Report::NeedContent(torrent) = report else { panic!("{report:?}") };
+                let torrent = match report {
+                    Report::NeedContent(torrent) => torrent,
+                    Report::DataFault { fault, .. } => {
+                        self.faults.push(fault);
+                        continue;
+                    }
+                    Report::PeerFault { .. } => continue,
+                    other => panic!("{other:?}"),
+                };
                 let command = Command::Content(torrent, Ok(Arc::clone(&self.model.content)));
                 self.hand.mailbox.command(command, &self.hand.waker).unwrap();
             }
@@ -122,6 +138,7 @@ fn stalled(unacknowledged_bytes_max: u64, tells_tcp_bytes: bool) -> (usize, u64)
     scene.play(10_000_000, |_| got += reader.read().len());
     assert!(got > 200 * BLOCK as usize, "the reader has {got} bytes");
     assert_eq!(reader.state(), RemoteState::Open);
+    assert!(scene.faults.is_empty(), "{:?}", scene.faults);
     let gone = stalled.iter().filter(|remote| remote.state() != RemoteState::Open).count();
     let resets = scene.hand.counters.resets_for_memory.read();
     assert_eq!(gone as u64, resets);
@@ -163,6 +180,7 @@ fn what_was_not_begun_when_its_peer_was_choked_does_not_follow_the_choke() {
         let asks = to_the_round_us < 1_000_000;
         readers.iter_mut().for_each(|reader| reader.look(asks));
     });
+    assert!(scene.faults.is_empty(), "{:?}", scene.faults);
     let chokes: u32 = readers.iter().map(|reader| reader.chokes).sum();
     assert!(chokes > 2, "{chokes} chokes");
 }
