@@ -3,7 +3,7 @@
 
 use super::*;
 
-const SEEDS: u64 = 50;
+const SEEDS: u64 = 30;
 const REQUESTS: usize = 100;
 const PEERS: u16 = 3;
 
