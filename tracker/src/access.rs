@@ -11,6 +11,8 @@ use arc_swap::{ArcSwap, Cache};
 use hashbrown::HashSet;
 use ringseed_meta::InfoHash;
 
+use crate::snapshot::SnapshotNotice;
+
 pub use list::ListError;
 pub(crate) use watch::Watch;
 
@@ -34,9 +36,11 @@ pub enum Listed {
     Denied,
 }
 
-/// What became of a look at a list whose file has changed.
+/// What became of a look at a list whose file has changed, or of a snapshot.
 #[derive(Debug)]
 pub enum Notice {
+    /// Of a snapshot.
+    Snapshot(SnapshotNotice),
     /// It is in force.
     InForce {
         /// Its file.
@@ -51,6 +55,7 @@ pub enum Notice {
 impl std::fmt::Display for Notice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Notice::Snapshot(notice) => notice.fmt(f),
             Notice::InForce { path, torrents } => {
                 write!(f, "list {}: in force, with {torrents} torrents", path.display())
             }

@@ -2,6 +2,7 @@
 //! what is counted.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringseed_meta::{InfoHash, Instant};
@@ -13,6 +14,7 @@ use crate::connection_id::ConnectionIds;
 use crate::figures::{ByProtocol, Figures};
 use crate::limits;
 use crate::random::Random;
+use crate::snapshot::Tally;
 use crate::swarm::{Bounds, Hint, Swarms};
 
 /// What clients are told, and how much is kept.
@@ -239,6 +241,8 @@ pub(crate) struct Desk {
     pub(crate) body: Vec<u8>,
     /// HTTP connections that are open.
     pub(crate) connections: usize,
+    /// Those of its thread.
+    pub(crate) snapshots: Arc<Tally>,
     /// The first turn.
     since: Option<Instant>,
 }
@@ -246,7 +250,7 @@ pub(crate) struct Desk {
 impl Desk {
     pub(crate) fn new(rules: Rules, access: &Published, secrets: &Secrets) -> Desk {
         Desk {
-            swarms: Swarms::new(rules.bounds, &secrets.tables, Random::new(secrets.random)),
+            swarms: Desk::swarms(rules, secrets),
             rules,
             access: access.reader(),
             ids: ConnectionIds::new(&secrets.connection_ids),
@@ -256,8 +260,14 @@ impl Desk {
             packed: Vec::new(),
             body: Vec::new(),
             connections: 0,
+            snapshots: Arc::default(),
             since: None,
         }
+    }
+
+    /// Swarms without a peer.
+    pub(crate) fn swarms(rules: Rules, secrets: &Secrets) -> Swarms {
+        Swarms::new(rules.bounds, &secrets.tables, Random::new(secrets.random))
     }
 
     /// Whether an announce may be taken in at all; counts it either way. Nothing of one that is
@@ -347,6 +357,8 @@ impl Desk {
             overdue_connections: counters.overdue_connections,
             dropped_datagrams: counters.dropped_datagrams,
             lost_datagrams: counters.lost_datagrams,
+            snapshots: self.snapshots.written(),
+            failed_snapshots: self.snapshots.failed(),
         }
     }
 

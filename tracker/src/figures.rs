@@ -44,6 +44,10 @@ pub(crate) struct Figures {
     pub(crate) dropped_datagrams: u64,
     /// Answers that no socket had room for.
     pub(crate) lost_datagrams: u64,
+    /// Written and put in the place of the one before.
+    pub(crate) snapshots: u64,
+    /// Not written; the one before was kept.
+    pub(crate) failed_snapshots: u64,
 }
 
 /// One count for each protocol.
@@ -69,7 +73,7 @@ enum Value {
 }
 
 impl Figures {
-    fn rows(&self) -> [Row; 16] {
+    fn rows(&self) -> [Row; 18] {
         use Value::{Counter, Counters, Gauge};
         let row = |name, help, value| Row { name, help, value };
         [
@@ -132,6 +136,12 @@ impl Figures {
                 "lost_datagrams",
                 "UDP answers that the socket had no room for, or that the system would not send",
                 Counter(self.lost_datagrams),
+            ),
+            row("snapshots", "Snapshots of the swarms that were written", Counter(self.snapshots)),
+            row(
+                "failed_snapshots",
+                "Snapshots that could not be written; the one before was kept",
+                Counter(self.failed_snapshots),
             ),
         ]
     }
@@ -247,6 +257,8 @@ mod tests {
             listed_torrents: 16,
             stale_list: 17,
             lost_datagrams: 18,
+            snapshots: 19,
+            failed_snapshots: 20,
         }
     }
 
@@ -281,6 +293,8 @@ mod tests {
                 "ringseed_tracker_overdue_connections_total 13",
                 "ringseed_tracker_dropped_datagrams_total 14",
                 "ringseed_tracker_lost_datagrams_total 18",
+                "ringseed_tracker_snapshots_total 19",
+                "ringseed_tracker_failed_snapshots_total 20",
             ]
         );
         assert!(page.contains("# TYPE ringseed_tracker_peers gauge\n"), "{page}");

@@ -16,6 +16,7 @@ pub mod limits;
 mod outbox;
 pub mod random;
 mod server;
+pub mod snapshot;
 mod source;
 pub mod swarm;
 #[cfg(test)]
@@ -27,4 +28,5 @@ mod udp;
 pub use access::{ListError, ListFile, Listed, Notice, Published};
 pub use desk::{Audience, Rules, RulesError, Secrets};
 pub use server::{Options, Server, StartError, Stopper};
+pub use snapshot::{SnapshotError, SnapshotFile, SnapshotNotice};
 pub use tracker::Tracker;

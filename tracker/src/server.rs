@@ -15,6 +15,7 @@ use socket2::{Domain, Socket, Type};
 use crate::access::{ListError, ListFile, Notice, Published, Watch};
 use crate::desk::{Rules, Secrets};
 use crate::limits;
+use crate::snapshot::{Feed, Keeper, SnapshotError, SnapshotFile};
 use crate::tracker::Tracker;
 
 /// Where a server listens, and its rules.
@@ -29,7 +30,9 @@ pub struct Options {
     /// The torrents that are served, or are not; all are without a list. It is looked at each
     /// second and may change at any time.
     pub list: Option<ListFile>,
-    /// Told what became of a list that has changed, by the thread that reads it.
+    /// Where the swarms are kept over a restart; nowhere without one.
+    pub snapshot: Option<SnapshotFile>,
+    /// Told what became of a list that has changed or of a snapshot, by the thread that found out.
     pub tell: Option<fn(&Notice)>,
     /// io_uring where it can be had, or what is asked for.
     pub kernel: KernelChoice,
@@ -60,6 +63,9 @@ pub enum StartError {
     /// The list of torrents cannot be read or is wrong.
     #[error(transparent)]
     List(#[from] ListError),
+    /// The snapshot cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// Neither io_uring nor epoll could be set up, or not the one asked for.
     #[error(transparent)]
     Kernel(#[from] ringseed_ring::StartError),
@@ -83,6 +89,8 @@ pub struct Server {
     thread: Option<JoinHandle<Result<(), KernelError>>>,
     /// Ends with it.
     _watch: Watch,
+    /// As above, once the last snapshot is written.
+    _keeper: Option<Keeper>,
 }
 
 /// Stops a server from any thread.
@@ -125,11 +133,15 @@ impl Server {
             sockets.iter().map(|(address, _)| *address).collect::<Vec<_>>()
         };
         let (http_addresses, udp_addresses) = (addresses(&http), addresses(&udp));
+        let interval = options.rules.interval;
+        let keep = |file| Keeper::start(file, interval, 1, options.tell);
+        let (feeds, keeper) = options.snapshot.as_ref().map(keep).transpose()?.unzip();
+        let feed = feeds.into_iter().flatten().next();
         let (started, start) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("tracker".to_owned())
             .spawn(move || {
-                match set_up(http, udp, &options, &access, &secrets) {
+                match set_up(http, udp, &options, &access, &secrets, feed) {
                     Ok((AnyKernel::Uring(kernel), tracker)) => serve(*kernel, tracker, &started),
                     Ok((AnyKernel::Epoll(kernel), tracker)) => serve(*kernel, tracker, &started),
                     Err(error) => {
@@ -147,6 +159,7 @@ impl Server {
             udp: udp_addresses,
             thread: Some(thread),
             _watch: watch,
+            _keeper: keeper,
         })
     }
 
@@ -221,6 +234,7 @@ fn serve<K: Kernel>(
     while !tracker.is_closed() && clock.now() < give_up {
         tracker.turn(&mut kernel, clock.now())?;
     }
+    tracker.finish(clock.now());
     Ok(())
 }
 
@@ -230,6 +244,7 @@ fn set_up(
     options: &Options,
     access: &Published,
     secrets: &Secrets,
+    feed: Option<Feed>,
 ) -> Result<(AnyKernel, Tracker), StartError> {
     let sizes = KernelOptions {
         receive_buffers: limits::RECEIVE_BUFFERS,
@@ -247,7 +262,7 @@ fn set_up(
     };
     let (http, udp) = (adopt(http)?, adopt(udp)?);
     let rules = options.rules;
-    let tracker = match &mut kernel {
+    let mut tracker = match &mut kernel {
         AnyKernel::Uring(kernel) => {
             Tracker::new(&mut **kernel, &http, &udp, rules, access, secrets)
         }
@@ -255,6 +270,10 @@ fn set_up(
             Tracker::new(&mut **kernel, &http, &udp, rules, access, secrets)
         }
     };
+    if let Some(feed) = feed {
+        // The clock has not begun yet.
+        tracker.load(feed, secrets, Instant::ZERO)?;
+    }
     Ok((kernel, tracker))
 }
 

@@ -15,6 +15,7 @@ mod recency;
 mod shelf;
 mod sizes;
 mod torrent;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,9 @@ use crate::random::{Draw, Random};
 use announce::{Desk, Told};
 use family::Family;
 use torrent::Tick;
+
+pub(crate) use torrent::Role;
+pub(crate) use walk::{PeerState, TorrentState, Visit, Walk};
 
 /// How much the swarms may hold, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -210,14 +214,18 @@ impl Swarms {
             self.round = Expiry::UnderWay;
             self.next_round = now.after(limits::EXPIRY_ROUND);
         }
-        let silent = self.bounds.silent_max.min(limits::SILENT_MAX).as_secs();
-        let silent_max = (silent / u64::from(limits::TICK_S)) as u16;
+        let silent_max = self.silent_ticks_max();
         let (tick, mut left) = (Tick::at(now), limits::EXPIRY_PEERS_PER_TURN);
         let over = self.ipv4.expire(&self.key, tick, silent_max, &mut left)
             && self.ipv6.expire(&self.key, tick, silent_max, &mut left);
         if over {
             self.round = Expiry::Resting;
         }
+    }
+
+    fn silent_ticks_max(&self) -> u16 {
+        let silent = self.bounds.silent_max.min(limits::SILENT_MAX).as_secs();
+        (silent / u64::from(limits::TICK_S)) as u16
     }
 
     /// When [`Swarms::expire`] next has something to do.
@@ -250,7 +258,7 @@ impl Swarms {
 
     /// Panics when the tables disagree.
     #[cfg(test)]
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         self.ipv4.check(&self.key);
         self.ipv6.check(&self.key);
     }

@@ -11,6 +11,7 @@ use crate::desk::{Desk, Rules, Secrets};
 use crate::http::{Hall, Http};
 use crate::limits;
 use crate::outbox::Outbox;
+use crate::snapshot::{Feed, Saver, SnapshotError};
 use crate::token::Tag;
 use crate::udp::Udp;
 
@@ -20,6 +21,7 @@ pub struct Tracker {
     http: Http,
     udp: Udp,
     outbox: Outbox,
+    saver: Option<Saver>,
 }
 
 impl Tracker {
@@ -35,7 +37,31 @@ impl Tracker {
         let mut outbox = Outbox::default();
         let http = Http::new(kernel, &mut outbox, http);
         let udp = Udp::new(kernel, &mut outbox, udp);
-        Tracker { desk: Desk::new(rules, access, secrets), http, udp, outbox }
+        Tracker { desk: Desk::new(rules, access, secrets), http, udp, outbox, saver: None }
+    }
+
+    /// Takes in what a snapshot holds, and tells what comes in from now on.
+    ///
+    /// # Errors
+    /// Its disk does not answer.
+    pub(crate) fn load(
+        &mut self,
+        feed: Feed,
+        secrets: &Secrets,
+        now: Instant,
+    ) -> Result<(), SnapshotError> {
+        self.desk.snapshots = feed.tally.clone();
+        let rules = self.desk.rules;
+        let make = || Desk::swarms(rules, secrets);
+        self.saver = Some(Saver::load(feed, now, &mut self.desk.swarms, make)?);
+        Ok(())
+    }
+
+    /// Tells the last snapshot, waiting for its disk. No announce is taken in any more.
+    pub(crate) fn finish(&mut self, now: Instant) {
+        if let Some(saver) = self.saver.take() {
+            saver.finish(&self.desk.swarms, now);
+        }
     }
 
     /// One turn of the loop: answers what has completed (a bounded number), does what time has
@@ -87,6 +113,9 @@ impl Tracker {
     fn on_time<K: Kernel>(&mut self, kernel: &mut K, now: Instant) {
         let (desk, outbox) = (&mut self.desk, &mut self.outbox);
         desk.turn(now);
+        if let Some(saver) = &mut self.saver {
+            saver.turn(&desk.swarms, now);
+        }
         let mut hall = Hall { kernel, outbox, desk, now };
         self.http.sweep(&mut hall);
         self.udp.sweep(&mut hall);
@@ -94,7 +123,8 @@ impl Tracker {
 
     fn deadline(&self) -> Instant {
         let sockets = [self.http.deadline(), self.udp.deadline()];
-        let next = sockets.into_iter().flatten().chain([self.desk.swarms.deadline()]).min();
+        let others = [Some(self.desk.swarms.deadline()), self.saver.as_ref().map(Saver::deadline)];
+        let next = sockets.into_iter().chain(others).flatten().min();
         next.unwrap_or(Instant::ZERO)
     }
 }

@@ -42,11 +42,11 @@ impl Slot {
 /// How far a round through all peers has come. It goes from the last to the first: what a
 /// removal moves down was looked at before.
 #[derive(Clone, Copy, Debug, Default)]
-struct Round {
+pub(super) struct Round {
     /// Torrents not looked at yet.
-    torrents: usize,
+    pub(super) torrents: usize,
     /// Peers of the torrent at hand not looked at yet; `None`: all of the next one's.
-    peers: Option<usize>,
+    pub(super) peers: Option<usize>,
 }
 
 impl<const N: usize> Family<N> {
@@ -122,6 +122,11 @@ impl<const N: usize> Family<N> {
     pub(super) fn renew(&mut self, place: usize, now: Tick) {
         self.recency.remove(&mut self.torrents, place);
         self.recency.push(&mut self.torrents, place, now);
+    }
+
+    /// Has the order of silence follow from the times in it, after torrents came in any order.
+    pub(super) fn put_in_order(&mut self, now: Tick) {
+        self.recency.put_in_order(&mut self.torrents, now);
     }
 
     /// The torrent that was silent for the longest.

@@ -13,7 +13,7 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Links {
     older: u32,
     newer: u32,
-    moved: Tick,
+    pub(super) moved: Tick,
 }
 
 impl Links {
@@ -90,6 +90,22 @@ impl Recency {
     ) {
         let links = torrents[from].links;
         self.point(torrents, links, to as u32, to as u32);
+    }
+
+    /// Makes the list anew from the times in it.
+    pub(super) fn put_in_order<const N: usize>(
+        &mut self,
+        torrents: &mut Shelf<Torrent<N>>,
+        now: Tick,
+    ) {
+        let age = |torrent: &Torrent<N>| torrent.links.moved.age(now);
+        let mut order: Vec<(u16, u32)> = torrents.iter().map(age).zip(0..).collect();
+        order.sort_unstable_by_key(|(age, place)| (std::cmp::Reverse(*age), *place));
+        *self = Recency::default();
+        for (_, place) in order {
+            let moved = torrents[place as usize].links.moved;
+            self.push(torrents, place as usize, moved);
+        }
     }
 
     /// Has the older neighbour name `newer`, and the newer one `older`.

@@ -40,8 +40,8 @@ impl Tick {
 }
 
 /// Has all; wants no more (BEP 21); or lacks some and wants it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Role {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Role {
     Seed,
     PartialSeed,
     Leecher,

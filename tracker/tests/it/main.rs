@@ -9,4 +9,5 @@ mod http;
 mod interop;
 mod pages;
 mod program;
+mod restart;
 mod udp;

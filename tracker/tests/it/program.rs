@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
 use crate::http::{Client, announce};
 
@@ -15,7 +15,18 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(arguments: &[&str]) -> Program {
-        let mut child = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Program::of(command(arguments).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// With what it says there.
+    pub(crate) fn start_with_stderr(arguments: &[&str]) -> (Program, ChildStderr) {
+        let mut command = command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        (Program::of(child), stderr)
+    }
+
+    fn of(mut child: Child) -> Program {
         let mut first_line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
         let urls = |scheme: &str| {
@@ -31,7 +42,7 @@ impl Program {
         Program::start(&["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0"])
     }
 
-    fn stop(mut self, signal: &str) -> ExitStatus {
+    pub(crate) fn stop(mut self, signal: &str) -> ExitStatus {
         let kill = format!("kill -{signal} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         self.child.wait().unwrap()
@@ -113,6 +124,7 @@ fn arguments_that_make_no_sense_are_refused() {
         (&["--interval", "0", "--print-config", "--pages=none"], "interval 0ns"),
         (&["--http", "127.0.0.1:0", "--deny-list", "/nowhere/list"], "/nowhere/list"),
         (&["--allow-list", "/a", "--deny-list", "/a"], "leave one out"),
+        (&["--http", "127.0.0.1:0", "--snapshot", "/nowhere/swarms"], "/nowhere/swarms.lock"),
     ] {
         let (code, said) = run(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
