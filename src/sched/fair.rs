@@ -16,7 +16,7 @@
 //! time.
 
 use crate::limits::{
-    BATCH_BLOCKS_MAX, BATCH_BLOCKS_NEW, BLOCK_BYTES, CARRY_BYTES_MAX, LITTLE_BYTES,
+    BATCH_BLOCKS_MAX, BATCH_BLOCKS_NEW, BLOCK_BYTES, CARRY_BYTES_MAX, LITTLE_BYTES, STAY_READY_MIN,
 };
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -187,6 +187,14 @@ impl Fair {
             peer.carry_bytes = left.min(0);
             peer.place = Place::Outside;
         }
+    }
+
+    /// Whether the peer whose turn lasts may be given another batch at once, of what is left of its
+    /// allowance: its socket and its reader stay in the caches. With few in line the others come
+    /// first: who gets all that it asked for is not ready again before it has read and asked
+    /// anew, and the worker runs out of work.
+    pub fn may_stay(&self) -> bool {
+        self.len() >= STAY_READY_MIN
     }
 
     /// No peer stands in line (those whose turn lasts do not).

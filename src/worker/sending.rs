@@ -95,7 +95,8 @@ impl<K: Kernel> Worker<K> {
         }
     }
 
-    /// Batch after batch for one peer, while its allowance lasts and its socket takes them.
+    /// Batch after batch for one peer, while its allowance lasts, its socket takes them and enough others
+    /// are ready.
     fn send_in_turn(&mut self, turn: Turn, now: Instant) -> u32 {
         let mut sent = 0;
         while sent < turn.allowance_bytes {
@@ -105,6 +106,9 @@ impl<K: Kernel> Worker<K> {
             }
             sent += bytes;
             self.await_sent(turn.key, now);
+            if !self.fair.may_stay() {
+                break;
+            }
         }
         sent
     }

@@ -225,6 +225,23 @@ fn a_removed_slot_starts_afresh() {
 }
 
 #[test]
+fn a_peer_stays_only_while_enough_others_stand_in_line() {
+    let mut fair = Fair::new(QUANTUM);
+    let others = STAY_READY_MIN as u32;
+    (0..=others).for_each(|key| fair.ready(key, Asks::Much));
+    let turn = fair.next().unwrap();
+    assert!(fair.may_stay(), "{others} others are ready");
+    // One of them has to wait for its socket.
+    fair.remove(others);
+    assert!(!fair.may_stay());
+    // Those that ask little stand in line as well.
+    fair.ready(others, Asks::Little);
+    assert!(fair.may_stay());
+    fair.spent(turn.key, QUANTUM / 2, Again::Ready);
+    assert_eq!(fair.len(), STAY_READY_MIN + 1);
+}
+
+#[test]
 fn batches_follow_the_rate_from_one_to_thirty_two_blocks() {
     assert_eq!(batch_bytes(0), 4 * BLOCK_BYTES);
     assert_eq!(batch_bytes(1), BLOCK_BYTES);
