@@ -12,6 +12,7 @@ use ringseed_wire::tracker_http::{PeerEntry, Retry};
 use crate::access::{Published, Reader, Unserved};
 use crate::connection_id::ConnectionIds;
 use crate::figures::{ByProtocol, Figures};
+use crate::http::Proxies;
 use crate::limits;
 use crate::random::Random;
 use crate::snapshot::Tally;
@@ -33,6 +34,8 @@ pub struct Rules {
     pub port_min: u16,
     /// Who is shown figures over HTTP.
     pub pages: Audience,
+    /// Who is believed when it says whom a request comes from.
+    pub proxies: Proxies,
 }
 
 /// Who is shown `/`, `/metrics` and `/stats`. They name no torrent and no peer.
@@ -105,6 +108,7 @@ impl Rules {
             connections_max: limits::CONNECTIONS_MAX,
             port_min: limits::PORT_MIN,
             pages: Audience::All,
+            proxies: Proxies::default(),
         }
     }
 

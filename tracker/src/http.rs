@@ -6,6 +6,7 @@ mod answer;
 mod connection;
 mod exchange;
 mod hosts;
+mod proxy;
 mod request;
 
 use ringseed_meta::Instant;
@@ -19,6 +20,8 @@ use crate::token::Tag;
 use connection::{Connection, Manner, Reading, Sending, Stage, Step};
 use exchange::Next;
 use hosts::Hosts;
+
+pub use proxy::{Prefix, PrefixError, Proxies};
 
 /// All HTTP listeners and connections of a loop.
 pub(crate) struct Http {
@@ -120,7 +123,10 @@ impl Http {
         let serves = listener.is_open();
         let Outcome::Accepted { socket, peer } = completion.outcome else { return };
         let most = hall.desk.rules.connections_max;
-        let in_excess = hall.desk.is_crowded() && self.hosts.has_its_share(peer.ip(), most);
+        // A proxy brings connections of all clients.
+        let is_proxy = hall.desk.rules.proxies.include(peer.ip());
+        let in_excess =
+            hall.desk.is_crowded() && !is_proxy && self.hosts.has_its_share(peer.ip(), most);
         if self.connections() >= most || in_excess || !serves {
             hall.desk.counters.refused_connections += 1;
             hall.outbox.push(hall.kernel, Op::Close { socket, reset: true }, Tag::Ignored);
@@ -130,7 +136,7 @@ impl Http {
             self.next_sweep = hall.now.after(limits::SWEEP);
         }
         self.hosts.opened(peer.ip());
-        let place = self.take_in(Connection::new(socket, peer.ip(), hall.now));
+        let place = self.take_in(Connection::new(socket, peer.ip(), is_proxy, hall.now));
         hall.desk.connections = self.connections();
         hall.desk.counters.accepted_connections += 1;
         hall.outbox.push(hall.kernel, Op::Receive { socket }, Tag::HttpReceive(place));

@@ -27,6 +27,7 @@ mod udp;
 
 pub use access::{ListError, ListFile, Listed, Notice, Published};
 pub use desk::{Audience, Rules, RulesError, Secrets};
+pub use http::{Prefix, PrefixError, Proxies};
 pub use server::{Options, Server, StartError, Stopper};
 pub use snapshot::{SnapshotError, SnapshotFile, SnapshotNotice};
 pub use tracker::Tracker;

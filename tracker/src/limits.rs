@@ -223,3 +223,13 @@ pub const SNAPSHOT_READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Time for the last snapshot to be taken by the disk at a stop, for each of its blocks and at its end.
 pub const SNAPSHOT_STOP: Duration = Duration::from_secs(30);
+
+/// Proxies, or networks of them, that are believed: a site has one or two.
+pub const PROXIES_MAX: usize = 16;
+
+/// `X-Forwarded-For` fields of a request: each proxy of a chain may add one instead of appending to it.
+pub const FORWARDED_FIELDS_MAX: usize = 4;
+
+/// Bytes behind the first 16 of a PROXY header. Addresses take 36; what else proxies tell, as names of
+/// certificates, some hundred.
+pub const PROXY_HEADER_BYTES_MAX: usize = 2048;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, ValueEnum};
 use ringseed_ring::KernelChoice;
-use ringseed_tracker::{Audience, ListFile, Listed, Options, Rules, SnapshotFile, limits};
+use ringseed_tracker::{
+    Audience, ListFile, Listed, Options, Prefix, Proxies, Rules, SnapshotFile, limits,
+};
 use serde::{Deserialize, Serialize};
 
 /// A BitTorrent tracker: announce and scrape over HTTP (BEP 3, 7, 23, 48) and UDP (BEP 15).
@@ -84,6 +86,11 @@ pub(crate) struct Settings {
     /// The lowest TCP port that a peer may announce; default: 1024. Lower ones belong to services.
     #[arg(long, value_name = "PORT")]
     port_min: Option<u16>,
+
+    /// Address or network of a proxy that is believed when it says whom a request comes from; repeatable,
+    /// at most 16.
+    #[arg(long, value_name = "CIDR")]
+    trusted_proxy: Option<Vec<Prefix>>,
 
     /// Who is shown figures at /, /metrics and /stats; default: all.
     #[arg(long, value_name = "WHO")]
@@ -180,6 +187,7 @@ impl Settings {
             peers_max: self.peers_max.or(other.peers_max),
             connections_max: self.connections_max.or(other.connections_max),
             port_min: self.port_min.or(other.port_min),
+            trusted_proxy: self.trusted_proxy.or(other.trusted_proxy),
             pages: self.pages.or(other.pages),
             allow_list: self.allow_list.or(other.allow_list),
             deny_list: self.deny_list.or(other.deny_list),
@@ -211,6 +219,11 @@ impl Settings {
         bounds.peers_max = self.peers_max.unwrap_or(bounds.peers_max);
         rules.connections_max = self.connections_max.unwrap_or(rules.connections_max);
         rules.port_min = self.port_min.unwrap_or(rules.port_min);
+        let proxies = self.trusted_proxy.unwrap_or_default();
+        rules.proxies = Proxies::new(&proxies).with_context(|| {
+            let (most, named) = (limits::PROXIES_MAX, proxies.len());
+            format!("trusted-proxy: {most} at most, {named} are named: name networks")
+        })?;
         rules.pages = self.pages.map_or(rules.pages, Audience::from);
         let kernel = self.kernel.map_or(KernelChoice::default(), KernelChoice::from);
         let every = self.snapshot_every.map_or(limits::SNAPSHOT_EVERY, Duration::from_secs);
@@ -235,6 +248,7 @@ impl Settings {
             peers_max: Some(rules.bounds.peers_max),
             connections_max: Some(rules.connections_max),
             port_min: Some(rules.port_min),
+            trusted_proxy: Some(rules.proxies.prefixes().collect()),
             pages: Some(rules.pages.into()),
             allow_list: list(Listed::Allowed),
             deny_list: list(Listed::Denied),

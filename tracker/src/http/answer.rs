@@ -97,7 +97,7 @@ pub(super) fn write_head(answers: &mut Batch, reply: Reply, body_bytes: usize, n
     answers.push_bytes(length.split_at(48 - unused).0);
 }
 
-/// Answers a request; its page comes into `body`, which is empty.
+/// Answers a request that came from `peer`; its page comes into `body`, which is empty.
 pub(super) fn to(
     desk: &mut Desk,
     now: Instant,
@@ -105,6 +105,12 @@ pub(super) fn to(
     request: &Request<'_>,
     body: &mut Vec<u8>,
 ) -> (Reply, Next) {
+    let proxies = desk.rules.proxies;
+    let Some(peer) = proxies.client(request.client.unwrap_or(peer), &request.forwarded) else {
+        desk.counters.refused_requests += 1;
+        body.extend_from_slice(b"X-Forwarded-For of a trusted proxy: not an address\n");
+        return (text(Status::BadRequest), Next::Nothing);
+    };
     let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
     let reply = match path {
         "/announce" => text(announce(desk, now, peer, query, body)),
@@ -144,6 +150,8 @@ fn announce(
         Ok(request) => request,
         Err(error) => return fail(desk, &error.to_string(), Retry::Unsaid, body),
     };
+    // Whoever is no proxy could name a victim; what a proxy passes on says where its client is.
+    let peer = request.ip.filter(|_| desk.rules.proxies.include(peer)).unwrap_or(peer);
     let stats = match desk.announce(now, peer, &request) {
         Ok(stats) => {
             desk.counters.http_announces += 1;

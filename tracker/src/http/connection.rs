@@ -90,11 +90,12 @@ pub(super) enum Manner {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, peer: IpAddr, now: Instant) -> Connection {
+    /// `is_proxy`: what it says of its clients is believed.
+    pub(super) fn new(socket: Socket, peer: IpAddr, is_proxy: bool, now: Instant) -> Connection {
         Connection {
             socket,
             peer,
-            exchange: Exchange::default(),
+            exchange: Exchange::new(is_proxy),
             answers: None,
             sending: Sending::Nothing,
             reading: Reading::On,

@@ -1,6 +1,9 @@
 //! The HTTP side of one connection: received bytes, split anywhere, into requests in their order.
 //! Pure; what is answered and how it is sent is decided elsewhere.
 
+use std::net::IpAddr;
+
+use super::proxy::{self, Preface};
 use super::request::{Head, Refusal, Request, read};
 
 /// Bytes in, requests out. Keeps the beginning of a request that is not complete yet, and what
@@ -10,6 +13,10 @@ pub(super) struct Exchange {
     carry: Vec<u8>,
     /// Bytes of `carry` that are known to hold no complete request.
     looked_at: usize,
+    /// A proxy may say first whose connection it is.
+    may_be_proxied: bool,
+    /// What it said.
+    client: Option<IpAddr>,
 }
 
 /// What the bytes of one `receive` came to.
@@ -34,6 +41,11 @@ pub(super) enum Next {
 }
 
 impl Exchange {
+    /// `is_proxy`: a PROXY header is read.
+    pub(super) fn new(is_proxy: bool) -> Exchange {
+        Exchange { may_be_proxied: is_proxy, ..Exchange::default() }
+    }
+
     /// Calls `answer` for each request that `bytes` complete, in order, until it says that there
     /// is no [`Next::Room`] for another answer, or that there is to be [`Next::Nothing`] more, or
     /// a request is refused: what follows then is not looked at.
@@ -54,6 +66,24 @@ impl Exchange {
             if rest.is_empty() {
                 break Next::Request;
             }
+            if self.may_be_proxied {
+                match proxy::preface(rest) {
+                    Preface::Incomplete => break Next::Rest,
+                    Preface::Absent => {}
+                    Preface::Complete { bytes, client } => {
+                        self.client = client;
+                        rest = rest.get(bytes..).unwrap_or_default();
+                    }
+                    Preface::Malformed => {
+                        requests += 1;
+                        answer(Err(Refusal::Malformed));
+                        break Next::Nothing;
+                    }
+                }
+                // What was looked at before is no part of a request.
+                (self.may_be_proxied, self.looked_at) = (false, 0);
+                continue;
+            }
             match read(rest, self.looked_at) {
                 Head::Incomplete => break Next::Rest,
                 Head::Refused(refusal) => {
@@ -65,7 +95,7 @@ impl Exchange {
                     requests += 1;
                     self.looked_at = 0;
                     rest = rest.get(bytes..).unwrap_or_default();
-                    match answer(Ok(request)) {
+                    match answer(Ok(Request { client: self.client, ..request })) {
                         Next::Nothing => break Next::Nothing,
                         Next::Room if !rest.is_empty() => break Next::Room,
                         _ => {}

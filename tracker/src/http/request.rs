@@ -1,5 +1,8 @@
 //! The head of an HTTP/1 request: where it ends, what of it counts, and what is refused (RFC 9112).
 
+use std::net::IpAddr;
+
+use super::proxy::Forwarded;
 use crate::limits;
 
 /// A request for a target, its head read and judged.
@@ -8,6 +11,9 @@ pub(super) struct Request<'a> {
     /// Path and query as sent: `/announce?info_hash=..`.
     pub(super) target: &'a str,
     pub(super) persistence: Persistence,
+    /// Whose connection it is, when a proxy said so at its beginning.
+    pub(super) client: Option<IpAddr>,
+    pub(super) forwarded: Forwarded<'a>,
 }
 
 /// Whether the client would use the connection again.
@@ -27,7 +33,8 @@ pub(super) enum Refusal {
     Method,
     /// Longer than [`limits::TARGET_BYTES_MAX`].
     Target,
-    /// Longer than [`limits::REQUEST_BYTES_MAX`], or more than [`limits::HEADER_FIELDS_MAX`].
+    /// Longer than [`limits::REQUEST_BYTES_MAX`], or more than [`limits::HEADER_FIELDS_MAX`], or than
+    /// [`limits::FORWARDED_FIELDS_MAX`] of one kind.
     Fields,
 }
 
@@ -115,6 +122,7 @@ fn judge<'a>(parsed: &httparse::Request<'_, 'a>, bytes: usize) -> Result<Request
             _ => Persistence::KeepAlive,
         },
     );
+    let mut forwarded = Forwarded::default();
     for field in parsed.headers.iter() {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         if is("host") {
@@ -123,6 +131,8 @@ fn judge<'a>(parsed: &httparse::Request<'_, 'a>, bytes: usize) -> Result<Request
             return Err(Refusal::Malformed);
         } else if is("connection") {
             persistence = named_persistence(field.value).unwrap_or(persistence);
+        } else if is("x-forwarded-for") && !forwarded.push(field.value) {
+            return Err(Refusal::Fields);
         }
     }
     // RFC 9112, 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1
@@ -131,7 +141,7 @@ fn judge<'a>(parsed: &httparse::Request<'_, 'a>, bytes: usize) -> Result<Request
     if hosts > 1 || (hosts == 0 && version == 1) {
         return Err(Refusal::Malformed);
     }
-    Ok(Request { target, persistence })
+    Ok(Request { target, persistence, client: None, forwarded })
 }
 
 fn named_persistence(value: &[u8]) -> Option<Persistence> {
@@ -204,6 +214,8 @@ mod tests {
         assert_eq!(refusal(&field), Refusal::Fields);
         assert_eq!(refusal(&format!("{field}\r\n\r\n")), Refusal::Fields);
         let fields = "X: a\r\n".repeat(limits::HEADER_FIELDS_MAX);
+        assert_eq!(refusal(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")), Refusal::Fields);
+        let fields = "X-Forwarded-For: a\r\n".repeat(limits::FORWARDED_FIELDS_MAX + 1);
         assert_eq!(refusal(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")), Refusal::Fields);
     }
 

@@ -9,5 +9,6 @@ mod http;
 mod interop;
 mod pages;
 mod program;
+mod proxies;
 mod restart;
 mod udp;

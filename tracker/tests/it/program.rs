@@ -124,6 +124,7 @@ fn arguments_that_make_no_sense_are_refused() {
         (&["--interval", "0", "--print-config", "--pages=none"], "interval 0ns"),
         (&["--http", "127.0.0.1:0", "--deny-list", "/nowhere/list"], "/nowhere/list"),
         (&["--allow-list", "/a", "--deny-list", "/a"], "leave one out"),
+        (&["--http", "127.0.0.1:0", "--trusted-proxy", "10.1.0.0/8"], "write 10.0.0.0/8"),
         (&["--http", "127.0.0.1:0", "--snapshot", "/nowhere/swarms"], "/nowhere/swarms.lock"),
     ] {
         let (code, said) = run(arguments);
