@@ -73,11 +73,11 @@ pub const PREFETCHED_ROWS: usize = 32;
 /// Torrents that stand together in memory: 8 KiB, which allocators give without loss.
 pub const SHELF_TORRENTS: usize = 128;
 
-/// Seconds: how finely "last heard of" is kept, in 16 bits a peer.
+/// Seconds: how finely "last heard of" is kept, in 15 bits a peer.
 pub const TICK_S: u16 = 4;
 
-/// The longest time a silent peer may be kept: 16 bits of ticks wrap after 72 hours, and a
-/// quarter of that leaves room for rounds that come late.
+/// The longest time a silent peer may be kept: 15 bits of ticks wrap after 36 hours, and half
+/// of that leaves room for rounds that come late.
 pub const SILENT_MAX: Duration = Duration::from_secs(18 * 60 * 60);
 
 /// Time between two rounds through all peers for silent ones: a peer goes this much late at most.

@@ -75,6 +75,8 @@ impl Desk<'_> {
             // One that has no key is one whose key is 0.
             key: request.key.unwrap_or(0).to_be_bytes(),
             peer_id: request.peer_id,
+            // Told once it is known who it was before.
+            finished: false,
         };
         let torrent = self.find(family, request, hint);
         if request.event == AnnounceEvent::Stopped {
@@ -129,9 +131,13 @@ impl Desk<'_> {
         let role = role(request);
         let place = family.change(self.key, at, |torrent| {
             let was_seed = listed.is_some_and(|place| torrent.role(place) == Role::Seed);
-            if request.event == AnnounceEvent::Completed && role == Role::Seed && !was_seed {
+            let finishes = request.event == AnnounceEvent::Completed && role == Role::Seed;
+            // Who lacks something again, and says once more that it has finished, is not counted again.
+            let had_finished = listed.is_some_and(|place| torrent.finished(place));
+            if finishes && !was_seed && !had_finished {
                 torrent.completed = torrent.completed.saturating_add(1);
             }
+            let peer = &Peer { finished: finishes || had_finished, ..*peer };
             let mut here = standing.here;
             if let Some(place) = standing.elsewhere {
                 torrent.remove(self.key, place);

@@ -17,7 +17,7 @@ const ID_BYTES: usize = 20;
 pub(super) struct Page<const N: usize>(Box<[u8]>);
 
 impl<const N: usize> Page<N> {
-    const ROW_BYTES: usize = N + SEEN_BYTES + KEY_BYTES + ID_BYTES;
+    pub(super) const ROW_BYTES: usize = N + SEEN_BYTES + KEY_BYTES + ID_BYTES;
 
     /// Rows that it has room for.
     pub(super) fn capacity(&self) -> usize {
@@ -92,23 +92,29 @@ impl<const N: usize> Page<N> {
     }
 
     pub(super) fn seen(&self, row: usize) -> Tick {
-        Tick(u16::from_ne_bytes(self.columns().seen[row]))
+        Tick(u16::from_ne_bytes(self.columns().seen[row]) & Tick::MASK)
+    }
+
+    pub(super) fn finished(&self, row: usize) -> bool {
+        u16::from_ne_bytes(self.columns().seen[row]) > Tick::MASK
     }
 
     pub(super) fn get(&self, row: usize) -> Peer<N> {
         let columns = self.columns();
         Peer {
             address: columns.addresses[row],
-            seen: Tick(u16::from_ne_bytes(columns.seen[row])),
+            seen: self.seen(row),
             key: columns.keys[row],
             peer_id: PeerId(columns.ids[row]),
+            finished: self.finished(row),
         }
     }
 
     pub(super) fn set(&mut self, row: usize, peer: &Peer<N>) {
         let columns = self.columns_mut();
         columns.addresses[row] = peer.address;
-        columns.seen[row] = peer.seen.0.to_ne_bytes();
+        let finished = if peer.finished { !Tick::MASK } else { 0 };
+        columns.seen[row] = (peer.seen.0 | finished).to_ne_bytes();
         columns.keys[row] = peer.key;
         columns.ids[row] = peer.peer_id.0;
     }

@@ -135,7 +135,7 @@ impl Recency {
             assert_eq!(links.older, before);
             if before != NONE {
                 let step = torrents[before as usize].links.moved.age(links.moved);
-                assert!(step < u16::MAX / 2, "the list is out of order");
+                assert!(step < Tick::MASK / 2, "the list is out of order");
             }
             (before, place, count) = (place, links.newer, count + 1);
         }

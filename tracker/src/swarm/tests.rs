@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use ringseed_meta::PeerId;
 
 use super::announce::{role, wanted};
-use super::torrent::{Peer, Role, Torrent, unpack};
+use super::page::Page;
+use super::torrent::{Role, Torrent, unpack};
 use super::*;
 use ringseed_wire::tracker::AnnounceEvent;
 
@@ -132,6 +133,30 @@ fn finishing_is_counted_once() {
     told(&mut swarms, at(2), &done);
     told(&mut swarms, at(3), &done);
     assert_eq!(swarms.scrape(asker, &InfoHash([1; 20])), counts(1, 0, 1));
+}
+
+#[test]
+fn a_peer_that_finishes_again_and_again_is_counted_once() {
+    let mut swarms = swarms(BOUNDS);
+    let asker: IpAddr = "192.0.2.9".parse().unwrap();
+    let lacks = announce(1, "192.0.2.1:1", LEECHER).but(|request| {
+        (request.key, request.peer_id) = (Some(7), PeerId([7; 20]));
+    });
+    let mut done = lacks.clone();
+    (done.request.left, done.request.event) = (SEED, AnnounceEvent::Completed);
+    for seconds in 0..10 {
+        told(&mut swarms, at(seconds), &lacks);
+        told(&mut swarms, at(seconds), &done);
+        // The next time from another address.
+        done.ip = IpAddr::from([192, 0, 2, 2 + seconds as u8]);
+        told(&mut swarms, at(seconds), &done.clone().but(|request| request.left = LEECHER));
+    }
+    assert_eq!(swarms.scrape(asker, &InfoHash([1; 20])), counts(0, 1, 1));
+    told(&mut swarms, at(9), &announce(1, "192.0.2.77:1", LEECHER));
+    let other = announce(1, "192.0.2.77:1", SEED);
+    told(&mut swarms, at(9), &other.but(|request| request.event = AnnounceEvent::Completed));
+    assert_eq!(swarms.scrape(asker, &InfoHash([1; 20])), counts(1, 1, 2));
+    swarms.check();
 }
 
 #[test]
@@ -402,8 +427,8 @@ fn a_torrent_of_one_peer_takes_120_bytes_at_most() {
 
 #[test]
 fn a_peer_costs_what_the_limits_say() {
-    assert_eq!(size_of::<Peer<6>>(), 32);
-    assert_eq!(size_of::<Peer<18>>(), 44);
+    assert_eq!(Page::<6>::ROW_BYTES, 32);
+    assert_eq!(Page::<18>::ROW_BYTES, 44);
     assert_eq!(size_of::<Torrent<6>>(), 64);
     assert_eq!(size_of::<Torrent<18>>(), 64);
 }

@@ -12,7 +12,7 @@ use super::recency::Links;
 use super::sizes::sizes;
 use crate::limits;
 
-/// What the swarm knows about a peer: 32 bytes for IPv4, 44 for IPv6.
+/// What the swarm knows about a peer. A [`Page`] keeps it in 32 bytes for IPv4, 44 for IPv6.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Peer<const N: usize> {
     /// As it is handed out: address, then port.
@@ -21,21 +21,31 @@ pub(super) struct Peer<const N: usize> {
     /// BEP 7 `key`: known to the peer and to us only. 0 when it gave none.
     pub(super) key: [u8; 4],
     pub(super) peer_id: PeerId,
+    /// It has told that it finished, which is counted once.
+    pub(super) finished: bool,
 }
 
-/// When a peer was last heard of, in units of [`limits::TICK_S`], wrapping: expired peers are
-/// gone long before half a turn of it (36 hours).
+/// When a peer was last heard of, in units of [`limits::TICK_S`], in 15 bits that wrap after 36 hours:
+/// expired peers are gone before half of that and a round are over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Tick(pub(super) u16);
 
 impl Tick {
+    /// The bit above is [`Peer::finished`] where both are kept.
+    pub(super) const MASK: u16 = u16::MAX >> 1;
+
     pub(super) fn at(now: ringseed_meta::Instant) -> Tick {
-        Tick((now.as_us() / (u64::from(limits::TICK_S) * 1_000_000)) as u16)
+        Tick((now.as_us() / (u64::from(limits::TICK_S) * 1_000_000)) as u16 & Tick::MASK)
+    }
+
+    /// So many ticks before this.
+    pub(super) fn before(self, ticks: u16) -> Tick {
+        Tick(self.0.wrapping_sub(ticks) & Tick::MASK)
     }
 
     /// Ticks from this to `now`.
     pub(super) fn age(self, now: Tick) -> u16 {
-        now.0.wrapping_sub(self.0)
+        now.0.wrapping_sub(self.0) & Tick::MASK
     }
 }
 
@@ -145,6 +155,12 @@ impl<const N: usize> Torrent<N> {
     pub(super) fn seen(&self, place: usize) -> Tick {
         let (page, row) = self.at(place);
         page.seen(row)
+    }
+
+    /// Whether that peer has told that it finished.
+    pub(super) fn finished(&self, place: usize) -> bool {
+        let (page, row) = self.at(place);
+        page.finished(row)
     }
 
     pub(super) fn peer(&self, place: usize) -> Peer<N> {

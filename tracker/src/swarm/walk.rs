@@ -114,7 +114,7 @@ impl<const N: usize> Family<N> {
                 silent_ticks: torrent.links.moved.age(now),
             });
             for at in (first..untold).rev() {
-                let Peer { address, seen, key, peer_id } = torrent.peer(at);
+                let Peer { address, seen, key, peer_id, .. } = torrent.peer(at);
                 let (address, role) = (unpack(&address), torrent.role(at));
                 visit.peer(&PeerState { address, peer_id, key, role, silent_ticks: seen.age(now) });
             }
@@ -146,8 +146,7 @@ impl Restoring<'_> {
         if peers.peek().is_none() {
             return 0;
         }
-        let before = |ticks: u16| Tick(self.now.0.wrapping_sub(ticks));
-        let (key, moved) = (self.key, before(self.torrent.silent_ticks));
+        let (key, moved) = (self.key, self.now.before(self.torrent.silent_ticks));
         let room = self.bounds.peers_max.max(1).saturating_sub(family.peers());
         let place = match family.find(key, &self.torrent.info_hash) {
             Some(place) => place,
@@ -163,8 +162,15 @@ impl Restoring<'_> {
                     IpAddr::V4(ip) => pack(&ip.octets(), peer.address.port()),
                     IpAddr::V6(ip) => pack(&ip.octets(), peer.address.port()),
                 };
-                let (seen, role) = (before(peer.silent_ticks), peer.role);
-                let listed = Peer { address: packed, seen, key: peer.key, peer_id: peer.peer_id };
+                let (seen, role) = (self.now.before(peer.silent_ticks), peer.role);
+                let listed = Peer {
+                    address: packed,
+                    seen,
+                    key: peer.key,
+                    peer_id: peer.peer_id,
+                    // Who has all does not finish again.
+                    finished: role == Role::Seed,
+                };
                 match torrent.find(key, &packed) {
                     // It was told twice: what is newer counts.
                     Some(at) if torrent.seen(at).age(self.now) > peer.silent_ticks => {

@@ -24,6 +24,8 @@ struct Swarm {
 struct Listed {
     announce: Announce,
     seen: Instant,
+    /// It has told that it finished.
+    finished: bool,
 }
 
 impl Listed {
@@ -109,13 +111,14 @@ impl Model {
             let before = torrent.find(told).map(|place| torrent.peers.remove(place));
             // Nobody is listed twice who can be told by a key.
             torrent.peers.retain(|peer| !has_key || !peer.is_the_same_as(told));
-            let was_seed = before.is_some_and(|peer| peer.role() == Role::Seed);
-            let finishes = told.request.event == AnnounceEvent::Completed;
-            if finishes && told.request.left == SEED && !was_seed {
-                torrent.completed += 1;
-            }
+            let was_seed = before.as_ref().is_some_and(|peer| peer.role() == Role::Seed);
+            let had_finished = before.is_some_and(|peer| peer.finished);
+            let finishes =
+                told.request.event == AnnounceEvent::Completed && told.request.left == SEED;
+            torrent.completed += u32::from(finishes && !was_seed && !had_finished);
             torrent.heard = Some(now);
-            torrent.peers.push(Listed { announce: told.clone(), seen: now });
+            let finished = finishes || had_finished;
+            torrent.peers.push(Listed { announce: told.clone(), seen: now, finished });
         }
         self.torrents.retain(|_, torrent| !torrent.peers.is_empty());
     }
