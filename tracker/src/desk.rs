@@ -30,6 +30,9 @@ pub struct Rules {
     pub bounds: Bounds,
     /// HTTP connections at a time; from half of them on, none is kept for another request.
     pub connections_max: usize,
+    /// Bytes of requests and answers that wait in all HTTP connections, beyond which those that hold
+    /// more than [`limits::HTTP_BYTES_SHARE`] are closed on.
+    pub http_bytes_max: usize,
     /// The lowest TCP port that a peer may announce.
     pub port_min: u16,
     /// Who is shown figures over HTTP.
@@ -106,6 +109,7 @@ impl Rules {
             min_interval,
             bounds,
             connections_max: limits::CONNECTIONS_MAX,
+            http_bytes_max: limits::HTTP_BYTES_MAX,
             port_min: limits::PORT_MIN,
             pages: Audience::All,
             proxies: Proxies::default(),
@@ -216,6 +220,8 @@ pub(crate) struct Counters {
     pub(crate) accepted_connections: u64,
     /// Connections closed because a deadline has passed.
     pub(crate) overdue_connections: u64,
+    /// Connections closed because all together held too much.
+    pub(crate) overfull_connections: u64,
     /// Announces of torrents that a list does not let be served.
     pub(crate) unserved_announces: u64,
     /// Requests that were not understood or not allowed.
@@ -245,6 +251,8 @@ pub(crate) struct Desk {
     pub(crate) body: Vec<u8>,
     /// HTTP connections that are open.
     pub(crate) connections: usize,
+    /// Bytes of requests and answers that wait in them.
+    pub(crate) http_bytes: usize,
     /// Those of its thread.
     pub(crate) snapshots: Arc<Tally>,
     /// The first turn.
@@ -264,6 +272,7 @@ impl Desk {
             packed: Vec::new(),
             body: Vec::new(),
             connections: 0,
+            http_bytes: 0,
             snapshots: Arc::default(),
             since: None,
         }
@@ -359,6 +368,8 @@ impl Desk {
             accepted_connections: counters.accepted_connections,
             refused_connections: counters.refused_connections,
             overdue_connections: counters.overdue_connections,
+            overfull_connections: counters.overfull_connections,
+            waiting_bytes: self.http_bytes as u64,
             dropped_datagrams: counters.dropped_datagrams,
             lost_datagrams: counters.lost_datagrams,
             snapshots: self.snapshots.written(),

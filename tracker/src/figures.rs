@@ -40,6 +40,10 @@ pub(crate) struct Figures {
     pub(crate) refused_connections: u64,
     /// Closed since a request, a reader or the next request did not come in time.
     pub(crate) overdue_connections: u64,
+    /// Closed since all together held too much.
+    pub(crate) overfull_connections: u64,
+    /// Of requests and answers, in HTTP connections.
+    pub(crate) waiting_bytes: u64,
     /// Not answered: without a good connection id, or not of BEP 15.
     pub(crate) dropped_datagrams: u64,
     /// Answers that no socket had room for.
@@ -55,6 +59,10 @@ pub(crate) struct Figures {
 pub(crate) struct ByProtocol {
     pub(crate) http: u64,
     pub(crate) udp: u64,
+}
+
+fn row(name: &'static str, help: &'static str, value: Value) -> Row {
+    Row { name, help, value }
 }
 
 /// Name, meaning and value of a figure.
@@ -73,9 +81,12 @@ enum Value {
 }
 
 impl Figures {
-    fn rows(&self) -> [Row; 18] {
+    fn rows(&self) -> Vec<Row> {
+        self.of_swarms().into_iter().chain(self.of_sockets()).collect()
+    }
+
+    fn of_swarms(&self) -> [Row; 12] {
         use Value::{Counter, Counters, Gauge};
-        let row = |name, help, value| Row { name, help, value };
         [
             row("uptime_seconds", "Time since the tracker started", Gauge(self.uptime_seconds)),
             row("torrents", "Torrents that have peers, by address family", Gauge(self.torrents)),
@@ -111,6 +122,18 @@ impl Figures {
                 "Requests that were not understood or not allowed",
                 Counter(self.refused_requests),
             ),
+            row("snapshots", "Snapshots of the swarms that were written", Counter(self.snapshots)),
+            row(
+                "failed_snapshots",
+                "Snapshots that could not be written; the one before was kept",
+                Counter(self.failed_snapshots),
+            ),
+        ]
+    }
+
+    fn of_sockets(&self) -> [Row; 8] {
+        use Value::{Counter, Gauge};
+        [
             row("connections", "HTTP connections that are open", Gauge(self.connections)),
             row(
                 "accepted_connections",
@@ -128,6 +151,16 @@ impl Figures {
                 Counter(self.overdue_connections),
             ),
             row(
+                "overfull_connections",
+                "HTTP connections closed because clients left too much waiting in all of them",
+                Counter(self.overfull_connections),
+            ),
+            row(
+                "waiting_bytes",
+                "Bytes of requests and answers that wait in HTTP connections",
+                Gauge(self.waiting_bytes),
+            ),
+            row(
                 "dropped_datagrams",
                 "UDP packets not answered for want of a good connection id or of sense",
                 Counter(self.dropped_datagrams),
@@ -136,12 +169,6 @@ impl Figures {
                 "lost_datagrams",
                 "UDP answers that the socket had no room for, or that the system would not send",
                 Counter(self.lost_datagrams),
-            ),
-            row("snapshots", "Snapshots of the swarms that were written", Counter(self.snapshots)),
-            row(
-                "failed_snapshots",
-                "Snapshots that could not be written; the one before was kept",
-                Counter(self.failed_snapshots),
             ),
         ]
     }
@@ -257,6 +284,8 @@ mod tests {
             listed_torrents: 16,
             stale_list: 17,
             lost_datagrams: 18,
+            overfull_connections: 21,
+            waiting_bytes: 22,
             snapshots: 19,
             failed_snapshots: 20,
         }
@@ -287,14 +316,16 @@ mod tests {
                 "ringseed_tracker_listed_torrents 16",
                 "ringseed_tracker_stale_list 17",
                 "ringseed_tracker_refused_requests_total 9",
+                "ringseed_tracker_snapshots_total 19",
+                "ringseed_tracker_failed_snapshots_total 20",
                 "ringseed_tracker_connections 10",
                 "ringseed_tracker_accepted_connections_total 11",
                 "ringseed_tracker_refused_connections_total 12",
                 "ringseed_tracker_overdue_connections_total 13",
+                "ringseed_tracker_overfull_connections_total 21",
+                "ringseed_tracker_waiting_bytes 22",
                 "ringseed_tracker_dropped_datagrams_total 14",
                 "ringseed_tracker_lost_datagrams_total 18",
-                "ringseed_tracker_snapshots_total 19",
-                "ringseed_tracker_failed_snapshots_total 20",
             ]
         );
         assert!(page.contains("# TYPE ringseed_tracker_peers gauge\n"), "{page}");

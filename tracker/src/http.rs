@@ -82,7 +82,7 @@ impl Http {
             Tag::UdpReceive(_) | Tag::UdpSend(_) | Tag::UdpClose(_) | Tag::Ignored => return,
         };
         if let Tag::HttpClose(_) = tag {
-            self.on_closed(place);
+            self.on_closed(hall.desk, place);
             hall.desk.connections = self.connections();
             return;
         }
@@ -108,6 +108,7 @@ impl Http {
             _ => {}
         }
         hall.go_on(connection, place, completion.op);
+        hall.count(connection, place);
     }
 
     fn on_accept<K: Kernel>(
@@ -142,11 +143,12 @@ impl Http {
         hall.outbox.push(hall.kernel, Op::Receive { socket }, Tag::HttpReceive(place));
     }
 
-    fn on_closed(&mut self, place: u32) {
+    fn on_closed(&mut self, desk: &mut Desk, place: u32) {
         if let Some(slot) = self.connections.get_mut(place as usize)
             && let Some(connection) = slot.take()
         {
             self.hosts.closed(connection.peer);
+            desk.http_bytes -= connection.counted;
             self.free.push(place);
         }
     }
@@ -282,6 +284,19 @@ impl<K: Kernel> Hall<'_, K> {
                 Step::Resume => self.answer(connection, &[]),
                 Step::Close(manner) => self.close(connection, place, manner),
             }
+        }
+    }
+
+    /// Counts what waits here, and closes on who has too much of it when all together have.
+    fn count(&mut self, connection: &mut Connection, place: u32) {
+        let bytes = connection.memory();
+        let others = self.desk.http_bytes - connection.counted;
+        (self.desk.http_bytes, connection.counted) = (others + bytes, bytes);
+        let is_full = self.desk.http_bytes > self.desk.rules.http_bytes_max;
+        let closes = is_full && bytes > limits::HTTP_BYTES_SHARE;
+        if closes && connection.stage != Stage::Closing {
+            self.desk.counters.overfull_connections += 1;
+            self.close(connection, place, Manner::Reset);
         }
     }
 

@@ -233,3 +233,11 @@ pub const FORWARDED_FIELDS_MAX: usize = 4;
 /// Bytes behind the first 16 of a PROXY header. Addresses take 36; what else proxies tell, as names of
 /// certificates, some hundred.
 pub const PROXY_HEADER_BYTES_MAX: usize = 2048;
+
+/// Bytes of requests and answers that wait in all HTTP connections together. Half a thousand clients that
+/// do not read what they ask for hold as much; the memory of the tracker is for peers.
+pub const HTTP_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of one connection that are kept even then: a whole request, and the answer to it. So those that
+/// ask and read are served, and all together hold this much for each connection more at most.
+pub const HTTP_BYTES_SHARE: usize = 24 << 10;

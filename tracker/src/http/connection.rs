@@ -21,6 +21,8 @@ pub(super) struct Connection {
     pub(super) sending: Sending,
     pub(super) reading: Reading,
     pub(super) stage: Stage,
+    /// What [`Connection::memory`] was when it was last looked at.
+    pub(super) counted: usize,
     /// Requests that have come are held back until there is room for their answers.
     holds: bool,
     /// The client sends no more.
@@ -100,6 +102,7 @@ impl Connection {
             sending: Sending::Nothing,
             reading: Reading::On,
             stage: Stage::Open,
+            counted: 0,
             holds: false,
             their_end: false,
             request_since: Some(now),
@@ -114,6 +117,11 @@ impl Connection {
             Sending::Nothing => waiting,
             Sending::Batch { bytes, .. } => waiting + bytes,
         }
+    }
+
+    /// Bytes of requests and answers that wait here.
+    pub(super) fn memory(&self) -> usize {
+        self.exchange.memory().saturating_add(usize::try_from(self.unsent()).unwrap_or(usize::MAX))
     }
 
     /// Takes note of what the exchange made of received bytes.

@@ -121,6 +121,11 @@ impl Exchange {
         self.carry.extend_from_slice(bytes);
     }
 
+    /// Bytes of memory that it takes besides itself.
+    pub(super) fn memory(&self) -> usize {
+        self.carry.capacity()
+    }
+
     /// Bytes that are held back.
     pub(super) fn held_bytes(&self) -> usize {
         self.carry.len()

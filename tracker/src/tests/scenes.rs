@@ -324,3 +324,42 @@ fn a_list_that_changes_counts_for_the_next_announce_and_scrape() {
     }
     stage.end();
 }
+
+#[test]
+fn clients_that_do_not_read_hold_a_bounded_memory_together() {
+    let rules = Rules { http_bytes_max: 256 << 10, ..Rules::default() };
+    let mut stage =
+        Stage::with_rules(Options { send_bytes: (4096, 4096), ..Options::calm(1) }, rules);
+    let deaf: Vec<_> = (1..=20).map(|port| stage.connect(port)).collect();
+    let requests = announce(1, 1).repeat(400);
+    let mut unsent = vec![requests.as_bytes(); deaf.len()];
+    let figure = |stage: &mut Stage, name: &str| -> usize {
+        let remote = stage.connect(99);
+        remote.write(get("/metrics").as_bytes());
+        stage.run_ms(10);
+        let page = read(&remote);
+        remote.close();
+        stage.run_ms(10);
+        let line = page.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().parse().unwrap()
+    };
+    for _ in 0..200 {
+        for (remote, unsent) in deaf.iter().zip(&mut unsent) {
+            remote.set_window(0);
+            *unsent = &unsent[remote.write(unsent)..];
+        }
+        stage.run_ms(1);
+        // What one read brings is counted after it was taken.
+        let most = rules.http_bytes_max + deaf.len() * limits::HTTP_BYTES_SHARE;
+        let waiting = figure(&mut stage, "ringseed_tracker_waiting_bytes");
+        assert!(waiting <= most, "{waiting} bytes, {most} at most");
+    }
+    let closed = figure(&mut stage, "ringseed_tracker_overfull_connections_total");
+    let reset = deaf.iter().filter(|remote| remote.state() == RemoteState::Reset).count();
+    assert_eq!(closed, reset);
+    assert!((10..20).contains(&reset), "{reset} of 20 were closed on, the others fit");
+    deaf.iter().for_each(Remote::close);
+    stage.run_ms(100);
+    assert_eq!(figure(&mut stage, "ringseed_tracker_waiting_bytes"), 0);
+    stage.end();
+}
