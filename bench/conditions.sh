@@ -11,6 +11,7 @@
 #   stalled        6,000 peers that do not read: TCP's memory, and fast peers beside them
 #   idle           10,000 connections that say nothing: memory of each
 #   soak           everything for some minutes: memory that does not come back
+#   tracker-soak   the tracker while peers come, leave and fall silent: memory that does not come back
 #   epoll          without io_uring, beside with it
 #   open-loop      latency at half of its own peak, beside bare_splice at the same rate; and beside slow readers
 #   two-workers    two workers on two cores, leechers on both, beside two of bare_splice
@@ -29,7 +30,7 @@ fi
 
 cd "$root"
 if [[ -z ${CONDITIONS_BUILT-} ]]; then
-    cargo build --quiet --release -p ringseed -p ringseed-swarm -p ringseed-faultfs
+    cargo build --quiet --release -p ringseed -p ringseed-swarm -p ringseed-tracker -p ringseed-faultfs
     cargo build --quiet --release -p ringseed-ring --examples
 fi
 ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"

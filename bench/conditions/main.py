@@ -9,6 +9,7 @@ import sys
 # What seeders, data and networks are, comparisons and conditions have in common.
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "peers"))
 
+from announces import tracker_soak  # noqa: E402
 from disk import amplification, memory  # noqa: E402
 from isolation import slow_device, stalled  # noqa: E402
 from lab import Lab  # noqa: E402
@@ -26,6 +27,7 @@ CONDITIONS = {
     "stalled": (stalled, 15, 1, 1024),
     "idle": (idle, 10, 1, 1024),
     "soak": (soak, 20, 1, 1024),
+    "tracker-soak": (tracker_soak, 4, 1, 0),
     "epoll": (epoll, 5, 3, 2048),
     "open-loop": (open_loop, 8, 3, 2048),
     "two-workers": (two_workers, 3, 3, 1024),
@@ -74,7 +76,7 @@ def arguments():
         if name in ("stalled", "idle"):
             many = 6000 if name == "stalled" else 10000
             flags.add_argument("--connections", type=int, default=many, help=f"[{many}]")
-        if name == "soak":
+        if name in ("soak", "tracker-soak"):
             flags.add_argument("--minutes", type=int, default=30, help="how long [30]")
     return parser.parse_args()
 

@@ -111,7 +111,7 @@ max_peers = {peers}
 def configured(program: str, text: str, start: Start) -> list:
     config = start.session / "config.toml"
     config.write_text(text.format(listen=start.listen, peers=PEERS_TOLD))
-    return [program, "--config", config]
+    return [program, "-c", config]
 
 
 def aquatic_udp(back_end: str, program: str) -> Tracker:
@@ -136,7 +136,8 @@ def opentracker(program: str, transport: str, torrents: int) -> Tracker:
         white_list.write_text("".join(f"{info_hash(number).hex()}\n" for number in range(torrents)))
         return [
             program, "-i", start.address, "-p", start.port, "-P", start.port,
-            "-d", start.session, "-w", white_list,
+            # It reads the list once this folder has become its root, or where it is where it may not do that.
+            "-d", start.session, "-w", white_list.name,
         ]  # fmt: skip
 
     name = "opentracker" if transport == "udp" else "opentracker-http"

@@ -419,6 +419,9 @@ fn a_fill_makes_every_peer_known_before_the_load_begins() {
     // Connections do not take turns exactly: some ask again before the last has asked.
     assert!((320..640).contains(&announces), "{announces}");
     assert!(told.errors.is_empty() && told.counts.requests <= 2, "{:?}", told.errors);
+    let (address, seen) = http_tracker(false);
+    run_load(http(address), load, from);
+    assert!((320..640).contains(&seen.announces.load(Ordering::Relaxed)), "connections closed");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! it sent, every answer is one and belongs to its request, and those to datagrams that come together are
 //! those to the same ones that come one by one.
 //!
-//! The input is datagrams: a byte that says from whom and whether its connection id is put right, one for
-//! its length, and its bytes.
+//! The input is datagrams: a byte that says from whom (IPv4 or IPv6), whether its connection id is put right,
+//! how the clock jumps before it and whether it is long, one for its length, and its bytes.
 #![no_main]
 
 use std::net::SocketAddr;
@@ -19,10 +19,19 @@ use ringseed_wire::tracker_udp::{Response, write_connect_request};
 /// Datagrams of an input: some more than are answered together.
 const DATAGRAMS_MAX: usize = 150;
 
+/// Times its byte for the length that a long datagram has: up to twice what a receive buffer holds.
+const LONG: usize = 16;
+
+/// How far the clock jumps. What comes before and after differs by no whole second, so that nothing runs out
+/// between datagrams that come together or one by one.
+const JUMPS_US: [u64; 3] = [7_317_000, 10 * 7_317_000, 12_343 * 7_317_000];
+
 /// Turns after which all must have been answered.
 const TURNS: usize = 8;
 
 struct Datagram {
+    /// Microseconds on the clock beside what goes by in turns.
+    skew_us: u64,
     from: SocketAddr,
     /// Its connection id is the one that the tracker gave this address.
     is_proven: bool,
@@ -37,6 +46,7 @@ struct Stage {
     kernel: SimKernel,
     tracker: Tracker,
     udp: Socket,
+    skew_us: u64,
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -64,25 +74,43 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn client(number: u8) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 2 + (number & 1)], 7000 + u16::from(number & 6)))
+    let port = 7000 + u16::from(number & 4);
+    match number & 3 {
+        host @ (0 | 1) => SocketAddr::from(([10, 0, 0, 2 + host], port)),
+        // Two of one /64, as a host may have as many as it likes.
+        host => SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(host)], port)),
+    }
 }
 
 fn datagrams(mut input: &[u8]) -> Vec<Datagram> {
     let mut stage = Stage::new();
-    let ids = [0, 1].map(|number| stage.connection_id(client(number)));
+    let mut ids = [0, 1, 2, 3].map(|number| stage.connection_id(client(number)));
+    let mut proven: Vec<(u8, [u8; 8])> = (0..4).zip(ids.map(u64::to_be_bytes)).collect();
     let mut datagrams = Vec::new();
     while let [who, length, rest @ ..] = input
         && datagrams.len() < DATAGRAMS_MAX
     {
-        let (bytes, behind) = rest.split_at(rest.len().min(usize::from(*length)));
-        let (mut bytes, id) = (bytes.to_vec(), ids[usize::from(who & 1)].to_be_bytes());
+        let jump = match who >> 4 & 3 {
+            0 => None,
+            number => JUMPS_US.get(usize::from(number) - 1),
+        };
+        if let Some(us) = jump {
+            stage.skew_us += us;
+            ids = [0, 1, 2, 3].map(|number| stage.connection_id(client(number)));
+            proven.extend((0..4).zip(ids.map(u64::to_be_bytes)));
+        }
+        let times = if who & 64 == 0 { 1 } else { LONG };
+        let (bytes, behind) = rest.split_at(rest.len().min(usize::from(*length) * times));
+        let mut bytes = bytes.to_vec();
+        let id = ids[usize::from(who & 3)].to_be_bytes();
         if who & 8 != 0
             && let Some(place) = bytes.first_chunk_mut()
         {
             *place = id;
         }
-        let is_proven = bytes.starts_with(&id);
-        datagrams.push(Datagram { from: client(*who), is_proven, bytes });
+        let is_proven =
+            proven.contains(&(who & 3, bytes.first_chunk().copied().unwrap_or_default()));
+        datagrams.push(Datagram { skew_us: stage.skew_us, from: client(*who), is_proven, bytes });
         input = behind;
     }
     datagrams
@@ -92,18 +120,21 @@ fn datagrams(mut input: &[u8]) -> Vec<Datagram> {
 fn exchange(datagrams: &[Datagram], at_once: usize) -> Addressed {
     let mut stage = Stage::new();
     let mut answers = Vec::new();
-    for together in datagrams.chunks(at_once) {
+    let same_time = datagrams.chunk_by(|one, next| one.skew_us == next.skew_us);
+    for together in same_time.flat_map(|some| some.chunks(at_once)) {
+        stage.skew_us = together.first().map_or(0, |datagram| datagram.skew_us);
         let together = together.iter().map(|datagram| (datagram.from, datagram.bytes.as_slice()));
         answers.extend(stage.deliver(together));
     }
-    let Stage { world, mut kernel, mut tracker, .. } = stage;
-    tracker.close(&mut kernel, Instant::from_us(world.now_us()));
+    let Stage { world, mut kernel, mut tracker, skew_us, .. } = stage;
+    let now = || Instant::from_us(world.now_us() + skew_us);
+    tracker.close(&mut kernel, now());
     for _ in 0..1000 {
         if tracker.is_closed() {
             break;
         }
         world.alarm_at(world.now_us() + 100);
-        tracker.turn(&mut kernel, Instant::from_us(world.now_us())).expect("the kernel goes on");
+        tracker.turn(&mut kernel, now()).expect("the kernel goes on");
     }
     assert!(tracker.is_closed());
     drop((tracker, kernel));
@@ -120,7 +151,7 @@ impl Stage {
         let secrets = Secrets { tables: [1; 16], connection_ids: [2; 16], fresh_key, random: 3 };
         let (access, rules) = (Published::default(), Rules::default());
         let tracker = Tracker::new(&mut kernel, &[], &[udp], rules, &access, &secrets);
-        Stage { world, kernel, tracker, udp }
+        Stage { world, kernel, tracker, udp, skew_us: 0 }
     }
 
     fn deliver<'d>(
@@ -130,7 +161,7 @@ impl Stage {
         datagrams.for_each(|(from, bytes)| self.world.deliver_datagram(self.udp, from, bytes));
         for _ in 0..TURNS {
             self.world.alarm_at(self.world.now_us() + 100);
-            let now = Instant::from_us(self.world.now_us());
+            let now = Instant::from_us(self.world.now_us() + self.skew_us);
             self.tracker.turn(&mut self.kernel, now).expect("the kernel goes on");
         }
         self.world.datagrams_sent(self.udp)

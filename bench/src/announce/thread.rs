@@ -92,7 +92,7 @@ impl Announcer<'_> {
     /// Until the load begins, or is called off.
     fn open(&mut self) -> anyhow::Result<Stage> {
         let mut ready = 0;
-        let mut fills = self.part.all.fill;
+        let (mut fills, mut may_fill) = (self.part.all.fill, false);
         let mut next_errors = Instant::ZERO;
         loop {
             let now = self.context.clock.now();
@@ -105,10 +105,14 @@ impl Announcer<'_> {
                 next_errors = now.after(RETRY_AFTER);
                 self.tell_errors();
             }
-            if fills && self.ready() == self.part.sources() as usize {
+            // Trackers that close each connection have all open at the begin only.
+            let all = self.part.sources() as usize;
+            may_fill |= self.ready() == all;
+            if fills && may_fill {
                 fills = self.go_on_filling(now);
             }
-            while !fills && ready < self.ready() {
+            let is_filled = self.part.all.fill && !fills;
+            while !fills && ready < if is_filled { all } else { self.ready() } {
                 ready += 1;
                 self.context.tell(Event::Ready);
             }
