@@ -122,7 +122,13 @@ fn exchange(datagrams: &[Datagram], at_once: usize) -> Addressed {
     let mut answers = Vec::new();
     let same_time = datagrams.chunk_by(|one, next| one.skew_us == next.skew_us);
     for together in same_time.flat_map(|some| some.chunks(at_once)) {
-        stage.skew_us = together.first().map_or(0, |datagram| datagram.skew_us);
+        let skew_us = together.first().map_or(0, |datagram| datagram.skew_us);
+        if skew_us != stage.skew_us {
+            stage.skew_us = skew_us;
+            // Peers that have run out meanwhile go between turns: those that come together must not be
+            // answered before.
+            answers.extend(stage.deliver(std::iter::empty()));
+        }
         let together = together.iter().map(|datagram| (datagram.from, datagram.bytes.as_slice()));
         answers.extend(stage.deliver(together));
     }
