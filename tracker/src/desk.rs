@@ -14,6 +14,7 @@ use crate::connection_id::ConnectionIds;
 use crate::figures::{ByProtocol, Figures};
 use crate::http::Proxies;
 use crate::limits;
+use crate::load::Load;
 use crate::random::Random;
 use crate::snapshot::Tally;
 use crate::swarm::{Bounds, Hint, Swarms};
@@ -243,6 +244,7 @@ pub(crate) struct Desk {
     /// Where they have their next key from.
     pub(crate) fresh_key: fn() -> Option<[u8; 16]>,
     pub(crate) counters: Counters,
+    pub(crate) load: Load,
     /// Peers of the answer that is being written.
     pub(crate) handed_out: Vec<PeerEntry>,
     /// The same, packed.
@@ -268,6 +270,7 @@ impl Desk {
             ids: ConnectionIds::new(&secrets.connection_ids),
             fresh_key: secrets.fresh_key,
             counters: Counters::default(),
+            load: Load::default(),
             handed_out: Vec::new(),
             packed: Vec::new(),
             body: Vec::new(),
@@ -281,6 +284,11 @@ impl Desk {
     /// Swarms without a peer.
     pub(crate) fn swarms(rules: Rules, secrets: &Secrets) -> Swarms {
         Swarms::new(rules.bounds, &secrets.tables, Random::new(secrets.random))
+    }
+
+    /// Seconds after which a client is asked to announce again.
+    pub(crate) fn interval_s(&self) -> u32 {
+        self.load.stretch(self.rules.interval_s())
     }
 
     /// Whether an announce may be taken in at all; counts it either way. Nothing of one that is

@@ -13,6 +13,7 @@ mod desk;
 mod figures;
 mod http;
 pub mod limits;
+mod load;
 mod outbox;
 pub mod random;
 mod server;

@@ -165,6 +165,20 @@ pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// The longest: a peer may miss one announce and must still be kept (see [`SILENT_MAX`]).
 pub const INTERVAL_MAX: Duration = Duration::from_secs(8 * 60 * 60);
 
+/// Time between two looks at the CPU time that was used: a burst of seconds changes nothing.
+pub const LOAD_WINDOW: Duration = Duration::from_secs(10);
+
+/// Share of a core that is used, from which on clients are asked to come back later, a quarter of the
+/// interval each time. What is left answers no burst.
+pub const LOAD_HIGH: f64 = 0.9;
+
+/// Share below which they are asked to come back sooner again. Twice the announces of it are hardly too many.
+pub const LOAD_LOW: f64 = 0.5;
+
+/// Quarters by which the interval is stretched at most: to twice itself, after which a silent peer is still
+/// kept (see [`SILENT_MARGIN`]).
+pub const STRETCH_QUARTERS_MAX: u32 = 4;
+
 /// Added to two intervals before a silent peer goes: time for retries.
 pub const SILENT_MARGIN: Duration = Duration::from_secs(120);
 

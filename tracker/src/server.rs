@@ -9,7 +9,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use ringseed_meta::Instant;
-use ringseed_ring::{AnyKernel, Failure, Kernel, KernelChoice, KernelError, KernelOptions, Waker};
+use ringseed_ring::{
+    AnyKernel, Failure, Kernel, KernelChoice, KernelError, KernelOptions, Waker, system,
+};
 use socket2::{Domain, Socket, Type};
 
 use crate::access::{ListError, ListFile, Notice, Published, Watch};
@@ -227,7 +229,12 @@ fn serve<K: Kernel>(
     }
     let clock = Clock::start();
     while !stop.load(Ordering::Acquire) {
-        tracker.turn(&mut kernel, clock.now())?;
+        let now = clock.now();
+        if tracker.is_load_due(now) {
+            // Where it cannot be told nobody is asked to wait longer.
+            tracker.look_at_load(now, system::thread_cpu().unwrap_or_default());
+        }
+        tracker.turn(&mut kernel, now)?;
     }
     tracker.close(&mut kernel, clock.now());
     let give_up = clock.now().after(limits::CLOSE_TIMEOUT);

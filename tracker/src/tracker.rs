@@ -64,6 +64,17 @@ impl Tracker {
         }
     }
 
+    /// Whether [`Tracker::look_at_load`] is due.
+    pub fn is_load_due(&self, now: Instant) -> bool {
+        self.desk.load.is_due(now)
+    }
+
+    /// Has clients come back later when the thread, which has used so much CPU time since it began, is
+    /// busy nearly all the time.
+    pub fn look_at_load(&mut self, now: Instant, cpu: Duration) {
+        self.desk.load.look(now, cpu);
+    }
+
     /// One turn of the loop: answers what has completed (a bounded number), does what time has
     /// made due, hands both to the kernel, and waits there until there is more to do.
     ///

@@ -226,7 +226,7 @@ fn answer(desk: &mut Desk, now: Instant, asked: &mut Asked<'_>, out: &mut Vec<u8
         Ok(Request::Announce { transaction_id, announce, .. }) => {
             let wanted = announce.numwant.unwrap_or(limits::HANDED_OUT_DEFAULT as u32);
             announce.numwant = Some(wanted.min(peers_max(ip)));
-            let interval_s = desk.rules.interval_s();
+            let interval_s = desk.interval_s();
             match desk.announce_packed(now, ip, announce, asked.hint) {
                 Ok((stats, peers)) => {
                     write_announce_response(out, *transaction_id, interval_s, stats, peers);

@@ -165,15 +165,15 @@ fn announce(
     if request.no_peer_id {
         desk.handed_out.iter_mut().for_each(|peer| peer.peer_id = None);
     }
-    let rules = desk.rules;
+    let (interval_s, min_interval_s) = (desk.interval_s(), desk.rules.min_interval_s());
     let peers = match (request.wants_compact, peer.to_canonical()) {
         (false, _) => Peers::Dicts(&desk.handed_out),
         (true, IpAddr::V4(_)) => Peers::Compact { v4: desk.pack_peers(), v6: &[] },
         (true, IpAddr::V6(_)) => Peers::Compact { v4: &[], v6: desk.pack_peers() },
     };
     let answer = AnnounceAnswer {
-        interval_s: rules.interval_s(),
-        min_interval_s: Some(rules.min_interval_s()),
+        interval_s,
+        min_interval_s: Some(min_interval_s),
         seeders: stats.seeders,
         leechers: stats.leechers,
         completed: Some(stats.completed),
