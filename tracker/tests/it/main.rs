@@ -7,6 +7,7 @@
 
 mod http;
 mod interop;
+mod kernel;
 mod pages;
 mod program;
 mod proxies;

@@ -42,6 +42,13 @@ impl Program {
         Program::start(&["--http", "127.0.0.1:0", "--udp", "127.0.0.1:0"])
     }
 
+    /// Rings of io_uring that it has.
+    pub(crate) fn rings(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        targets.filter(|target| target.as_os_str() == "anon_inode:[io_uring]").count()
+    }
+
     pub(crate) fn stop(mut self, signal: &str) -> ExitStatus {
         let kill = format!("kill -{signal} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
@@ -64,7 +71,7 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 /// Runs it to its end; its exit code and what it said on stderr.
-fn run(arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let mut child =
         command(arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut said = String::new();

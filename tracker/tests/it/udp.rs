@@ -70,7 +70,11 @@ fn body(torrent: u8, peer: u8, left: u64, event: u32, wanted: i32, port: u16) ->
 
 #[test]
 fn two_peers_find_each_other_over_udp_and_over_both() {
-    let program = Program::on_loopback();
+    two_peers_find_each_other(&Program::on_loopback());
+}
+
+/// Over UDP, and over HTTP what was announced over UDP.
+pub(crate) fn two_peers_find_each_other(program: &Program) {
     let socket = Socket::to(program.udp[0]);
     let id = socket.connect();
     socket.send(id, ANNOUNCE, 1, &body(b't', b's', 0, 2, -1, 7001));
