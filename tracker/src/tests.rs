@@ -1,6 +1,7 @@
 //! The tracker on a simulated kernel: scenes of one thing each, and swarms of clients under
 //! faults that a seed decides.
 
+mod datagrams;
 mod play;
 mod scenes;
 mod together;

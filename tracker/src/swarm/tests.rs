@@ -250,6 +250,8 @@ fn a_flood_of_torrents_takes_the_place_of_the_oldest() {
     swarms.check();
     assert_eq!((swarms.torrents(), swarms.peers()), (100, 100));
     assert_eq!(swarms.displaced(), 1_000_001 - 100);
+    // A hundred torrents of one peer, on shelves of 128 and in an index with room for twice as many.
+    assert!(swarms.bytes() <= 20_000, "{} bytes", swarms.bytes());
     let stands =
         |torrent: &Announce| swarms.scrape(torrent.ip, &torrent.request.info_hash).leechers;
     assert_eq!(stands(&kept), 1);
