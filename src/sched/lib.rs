@@ -1,5 +1,5 @@
 //! Scheduling policies as plain functions and plain state: which peer sends next ([`fair`]), who
-//! is unchoked ([`choke`]), how fast somebody is or may be ([`rate`]), which worker gives connections
+//! is unchoked ([`choke`]), what a socket may hold ([`share`]), how fast somebody is or may be ([`rate`]), which worker gives connections
 //! to which ([`balance`]), which torrent announces next and where ([`announce`]).
 //!
 //! A policy sees values and returns values. It has no socket, no clock and no source of
@@ -16,6 +16,7 @@ pub mod balance;
 pub mod choke;
 pub mod fair;
 pub mod rate;
+pub mod share;
 mod shuffle;
 
 /// Named bounds of this room: each with its unit and its reason.
@@ -33,6 +34,33 @@ pub mod limits {
     /// Blocks in a batch for a peer whose rate is not known yet: more than a round trip of TCP's
     /// first window takes, little enough to be wasted on a peer that goes away.
     pub const BATCH_BLOCKS_NEW: u32 = 4;
+
+    /// Bytes of a block with its header, and the least that a connection may hold unacknowledged.
+    pub const FRAME_BYTES: u64 = BLOCK_BYTES as u64 + 13;
+
+    /// Bytes, and the most: the kernel counts those of a socket in 31 bits.
+    pub const SHARE_BYTES_MAX: u64 = 1 << 30;
+
+    /// The part of what is free below the cap that a connection may hold: eight that take all they may
+    /// leave half of the cap to others.
+    pub const PROVEN_PART: u64 = 8;
+
+    /// The part that it may hold before its peer has shown that it reads.
+    pub const UNPROVEN_PART: u64 = 1024;
+
+    /// Bytes; and the most of that: a new peer's first batch, four times what TCP sends before it is
+    /// acknowledged.
+    pub const UNPROVEN_BYTES: u64 = BATCH_BLOCKS_NEW as u64 * FRAME_BYTES;
+
+    /// Bytes that have to be acknowledged before they count: less lies in the peer's receive buffer while
+    /// nobody reads there.
+    pub const PROVEN_FROM_BYTES: u64 = 256 * 1024;
+
+    /// How long a connection that holds its share waits at least until it is asked again.
+    pub const ASKED_AGAIN_MIN: Duration = Duration::from_millis(1);
+
+    /// And at most: 6,000 that are stalled cost 4 % of a core.
+    pub const ASKED_AGAIN_MAX: Duration = Duration::from_secs(1);
 
     /// Bytes. Who asks for no more than this need not wait for a round of those who ask for much:
     /// four blocks, what an interactive reader has outstanding.

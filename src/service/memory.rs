@@ -5,8 +5,8 @@ use std::path::Path;
 
 use ringseed_ring::system;
 
-/// Pages that TCP may use before it is under pressure, where the system does not say: 256 MiB.
-const TCP_PAGES: u64 = 64 << 10;
+/// Bytes that TCP may use before it is content no longer, where nothing tells the machine's memory either.
+const TCP_BYTES: u64 = 256 << 20;
 
 /// Where the controllers are mounted, and the names of the limits that a cgroup of each has: v2 with
 /// the one at which pages are taken back and the one at which processes are killed, and v1.
@@ -19,8 +19,20 @@ const HIERARCHIES: [(&str, &[&str]); 3] = [
 /// What may be in the sockets of all workers and not acknowledged: each byte keeps a page of a file
 /// from being freed.
 pub(super) fn unacknowledged_bytes_max() -> u64 {
-    let tcp_pages = system::tcp_mem_pages().map_or(TCP_PAGES, |[content, ..]| content);
-    cap(tcp_pages * system::page_bytes() as u64, limit_bytes())
+    let told = system::tcp_mem_pages().ok().map(|[content, ..]| content);
+    let tcp_bytes = told.map(|pages| pages * system::page_bytes() as u64).or_else(|| {
+        // Network namespaces other than the first, such as a container's, do not show the sysctl.
+        usual_tcp_bytes(&fs::read_to_string("/proc/meminfo").ok()?)
+    });
+    cap(tcp_bytes.unwrap_or(TCP_BYTES), limit_bytes())
+}
+
+/// What the kernel makes of the machine's memory where nobody sets `net.ipv4.tcp_mem`: three quarters of a
+/// sixteenth (tcp_init_mem in net/ipv4/tcp.c). `meminfo`: the text of proc_meminfo(5).
+fn usual_tcp_bytes(meminfo: &str) -> Option<u64> {
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024 / 16 / 4 * 3)
 }
 
 /// Half of what TCP may use before it is under pressure: the other half is the host's. Those pages are
@@ -73,6 +85,14 @@ mod tests {
         assert_eq!(cap(600, None), 300);
         assert_eq!(cap(600, Some(4000)), 300);
         assert_eq!(cap(600, Some(400)), 100);
+    }
+
+    #[test]
+    fn without_the_sysctl_the_machines_memory_tells() {
+        let text = "MemTotal:       16777216 kB\nMemFree:         1 kB\n";
+        assert_eq!(usual_tcp_bytes(text), Some(768 << 20));
+        assert_eq!(usual_tcp_bytes("MemFree: 1 kB\n"), None);
+        assert_eq!(usual_tcp_bytes("MemTotal: many kB\n"), None);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! there.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use ringseed_meta::{Instant, TorrentId};
 use ringseed_ring::{Kernel, Op, Socket};
@@ -11,14 +10,6 @@ use super::connection::{Connection, Outgoing, Phase};
 use super::mailbox::{ConnectionId, Report};
 use super::token::Errand;
 use super::{Stopping, TICK, Worker, limits};
-
-/// A socket that took nothing for so long is the first to go when memory is short.
-const STALLED: Duration = Duration::from_secs(5);
-
-/// Between two looks at what is unacknowledged while the cap is met: at least this, and twenty
-/// times what asking each connection costs.
-const MEMORY_LOOK: Duration = Duration::from_millis(25);
-const MEMORY_LOOK_EACH: Duration = Duration::from_micros(4);
 
 /// How a connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,7 +72,7 @@ impl<K: Kernel> Worker<K> {
         let Some(mut connection) = self.take(id) else { return };
         self.free_the_place(id);
         self.shared.crew.leaves(self.options.place);
-        self.unacknowledged_bytes -= connection.unacknowledged_bytes;
+        self.unacknowledged_bytes -= u64::from(connection.unacknowledged_bytes);
         self.shared.admission.leave(connection.address.ip());
         if let Some(content) = connection.content.take() {
             self.note_interest(content.torrent, &mut connection, false);
@@ -218,86 +209,11 @@ impl<K: Kernel> Worker<K> {
         self.look_at_files(now);
         self.heed_paused();
         self.sweep_contents(now);
-        self.look_at_unacknowledged();
+        self.look_at_unacknowledged(limits::UNACKNOWLEDGED_ASKED_PER_TICK);
         self.publish();
         if now >= self.next_round {
             self.next_round = now.after(ringseed_sched::choke::ROUND);
             self.choke_round(now);
         }
-    }
-
-    /// Asks some connections, in turn, for what they have not acknowledged: their sum is then near the
-    /// truth far below the cap too.
-    fn look_at_unacknowledged(&mut self) {
-        for _ in 0..self.places.len().min(limits::UNACKNOWLEDGED_ASKED_PER_TICK) {
-            self.next_asked = (self.next_asked + 1) % self.places.len();
-            let place = self.places.get_mut(self.next_asked);
-            let Some(connection) = place.and_then(|place| place.connection.as_deref_mut()) else {
-                continue;
-            };
-            if connection.unacknowledged_bytes > 0 {
-                let is = u64::from(self.kernel.unacknowledged_bytes(connection.socket));
-                self.unacknowledged_bytes -= connection.unacknowledged_bytes;
-                self.unacknowledged_bytes += is;
-                connection.unacknowledged_bytes = is;
-            }
-        }
-    }
-
-    /// Keeps the bytes that peers have not acknowledged under the cap: asks how much it really
-    /// is, sends single blocks while it is too much, and resets those that have taken nothing for
-    /// longest. Each such byte is a page that the kernel cannot free.
-    pub(super) fn mind_memory(&mut self, now: Instant) {
-        if now < self.next_memory_look {
-            return;
-        }
-        if self.unacknowledged_bytes <= self.options.unacknowledged_bytes_max {
-            self.pressed = false;
-            return;
-        }
-        if self.tcp_is_content() {
-            self.pressed = false;
-            self.next_memory_look = now.after(MEMORY_LOOK);
-            return;
-        }
-        let mut holders = Vec::new();
-        let mut all = 0;
-        let mut asked = 0;
-        for place in &mut self.places {
-            let Some(connection) = place.connection.as_deref_mut() else { continue };
-            if connection.unacknowledged_bytes > 0 {
-                let is = u64::from(self.kernel.unacknowledged_bytes(connection.socket));
-                connection.unacknowledged_bytes = is;
-                all += is;
-                asked += 1;
-                if is > limits::UNACKNOWLEDGED_FLOOR_BYTES
-                    && let Some(since) = connection.blocked_since
-                    && now.since(since) >= STALLED
-                    && connection.phase != Phase::Closing
-                {
-                    holders.push((since, is, connection.id));
-                }
-            }
-        }
-        self.unacknowledged_bytes = all;
-        self.pressed = all > self.options.unacknowledged_bytes_max;
-        holders.sort_unstable_by_key(|(since, _, id)| (*since, id.slot));
-        for (_, bytes, id) in holders {
-            if all <= self.options.unacknowledged_bytes_max {
-                break;
-            }
-            all -= bytes;
-            self.shared.counters.resets_for_memory.add(1);
-            self.close(id, How::Reset);
-        }
-        self.next_memory_look = now.after(MEMORY_LOOK + asked * MEMORY_LOOK_EACH);
-    }
-
-    /// All sockets of the machine together hold less than those of all workers may: then nobody need
-    /// ask each. What was sent is more than that soon, though nearly all of it is acknowledged.
-    fn tcp_is_content(&mut self) -> bool {
-        let workers = self.options.workers as u64;
-        let most = self.options.unacknowledged_bytes_max.saturating_mul(workers);
-        self.kernel.tcp_bytes().is_some_and(|bytes| bytes <= most)
     }
 }

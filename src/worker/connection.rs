@@ -152,13 +152,17 @@ pub(super) struct Connection {
     /// did not take in full, twice as much with each that it did.
     pub(super) room_bytes: u32,
     /// Bytes that may be in the socket and not acknowledged: an upper bound between questions.
-    pub(super) unacknowledged_bytes: u64,
-    /// Since when the socket takes nothing.
+    pub(super) unacknowledged_bytes: u32,
+    /// Bytes that its peer has acknowledged, as far as it was asked; no more than fit here.
+    pub(super) acknowledged_bytes: u32,
+    /// Since when the socket takes nothing, or nothing of it was acknowledged while it is held back.
     pub(super) blocked_since: Option<Instant>,
     /// When it was last choked or unchoked, or became interested.
     pub(super) choke_since: Instant,
     /// Its interest is counted in the table that the workers share.
     pub(super) counted_interest: bool,
+    /// It holds its share of what sockets may hold: nothing is sent before that is less.
+    pub(super) is_held_back: bool,
 }
 
 impl Connection {
@@ -195,6 +199,8 @@ impl Connection {
             rate: Meter::new(now),
             room_bytes: ROOM_BYTES_MAX,
             unacknowledged_bytes: 0,
+            acknowledged_bytes: 0,
+            is_held_back: false,
             blocked_since: None,
             choke_since: now,
             counted_interest: false,
@@ -206,7 +212,14 @@ impl Connection {
         let free = matches!(self.outgoing, Outgoing::Nothing);
         let open = matches!(self.phase, Phase::Serving | Phase::Loading);
         let wants_block = !self.requests.is_empty() && self.waits == 0;
-        free && open && (wants_block || !self.control.is_empty() || self.owes_metadata())
+        let may = free && open && !self.is_held_back;
+        may && (wants_block || !self.control.is_empty() || self.owes_metadata())
+    }
+
+    /// Bytes that it could be sent; at least a block's, since its own messages want room as well.
+    pub(super) fn wanted_bytes(&self) -> u32 {
+        let blocks = u32::try_from(self.requests.len()).unwrap_or(u32::MAX);
+        blocks.saturating_mul(BLOCK_BYTES).max(BLOCK_BYTES)
     }
 
     fn owes_metadata(&self) -> bool {

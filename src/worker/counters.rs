@@ -114,6 +114,10 @@ counters! {
     moves_refused: Counter,
     /// Connections closed for a fault of the peer.
     peer_faults: Counter,
+    /// Connections held back now: they hold their share of what sockets may hold.
+    held_back: Gauge,
+    /// How often a connection was held back.
+    share_waits: Counter,
     /// Connections reset because they held too many unacknowledged bytes.
     resets_for_memory: Counter,
     /// Requests judged: served, rejected, ignored.

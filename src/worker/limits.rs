@@ -23,12 +23,14 @@ pub const QUANTUM_BYTES: u32 = 64 * 16 * 1024;
 /// Connections of one worker: what a token can name, far more than descriptors.
 pub const CONNECTIONS_MAX: u32 = super::token::INDEX_MAX;
 /// Bytes sent and not acknowledged before a peer may be reset for holding memory: less is
-/// no burden.
-pub const UNACKNOWLEDGED_FLOOR_BYTES: u64 = 64 * 1024;
-
+/// no burden. Half of what each may hold at least.
+pub const UNACKNOWLEDGED_FLOOR_BYTES: u64 = 8 * 1024;
 /// Connections that are asked for their unacknowledged bytes in one tick: a call of a third of a
-/// microsecond for each.
+/// microsecond for each, or 6 of one that was left alone for so long that nothing of it is in the
+/// processor's caches.
 pub const UNACKNOWLEDGED_ASKED_PER_TICK: usize = 256;
+/// Of those that hold their share, in one turn, and in a look while their sum is too much.
+pub const UNACKNOWLEDGED_ASKED_PER_TURN: usize = 32;
 
 /// Bytes that may arrive behind a handshake while the torrent's content is loaded: a bitfield
 /// of half a million pieces and the extended handshake; more closes the connection.

@@ -196,7 +196,9 @@ impl<K: Kernel> Worker<K> {
         self.free_the_place(connection.id);
         // It names a file that only this worker has open.
         connection.onward = Onward::default();
-        self.unacknowledged_bytes -= connection.unacknowledged_bytes;
+        self.unacknowledged_bytes -= u64::from(connection.unacknowledged_bytes);
+        // Asked again where it goes.
+        connection.is_held_back = false;
         if let Some(torrent) = connection.content.as_ref().map(|content| content.torrent) {
             self.note_interest(torrent, &mut connection, false);
             self.leave_content(torrent, now);
@@ -255,7 +257,7 @@ impl<K: Kernel> Worker<K> {
         let id = self.free_place();
         connection.id = id;
         connection.may_move_from = now.after(MOVES_AGAIN_AFTER);
-        self.unacknowledged_bytes += connection.unacknowledged_bytes;
+        self.unacknowledged_bytes += u64::from(connection.unacknowledged_bytes);
         if let Some(content) = connection.content.clone() {
             self.use_content(content, now);
             let peers = &self.shared.counters.peers;

@@ -23,6 +23,7 @@ mod receiving;
 mod resuming;
 mod seeder;
 mod sending;
+mod shares;
 pub mod slots;
 pub mod tables;
 pub mod thread;
@@ -148,8 +149,12 @@ pub struct Worker<K: Kernel> {
     /// Reports that the mailbox had no room for.
     unreported: VecDeque<Report>,
     unacknowledged_bytes: u64,
-    /// The cap on unacknowledged bytes was met: batches are a block.
-    pressed: bool,
+    /// Connections that hold their share of that, and when they are asked again.
+    held_back: BinaryHeap<Reverse<(Instant, u32, u32)>>,
+    /// One was held back by what others seem to hold.
+    is_short: bool,
+    /// Connections asked since the cap was met.
+    asked_over: usize,
     /// The place whose unacknowledged bytes are asked for next.
     next_asked: usize,
     next_memory_look: Instant,
@@ -201,7 +206,9 @@ impl<K: Kernel> Worker<K> {
             deferred: VecDeque::new(),
             unreported: VecDeque::new(),
             unacknowledged_bytes: 0,
-            pressed: false,
+            held_back: BinaryHeap::new(),
+            is_short: false,
+            asked_over: 0,
             next_asked: 0,
             next_memory_look: Instant::ZERO,
             share: migration::Share::default(),
@@ -263,6 +270,7 @@ impl<K: Kernel> Worker<K> {
         self.meet_deadlines(now);
         self.tick(now);
         self.mind_memory(now);
+        self.ask_held_back(now);
         self.send_to_ready(now);
         // Most sends have ended by now: their peers need not wait for the ring.
         completions = completions.max(self.take_completions(now));
@@ -318,7 +326,8 @@ impl<K: Kernel> Worker<K> {
         let deadline = self.deadlines.peek().map(|Reverse((at, ..))| *at);
         let looks = self.occupied() > 0 || self.share.permille > 0;
         let tick = (looks || !self.unreported.is_empty()).then_some(self.next_tick);
-        let next = [accept, deadline, tick].into_iter().flatten().min();
+        let held_back = self.held_back.peek().map(|Reverse((at, ..))| *at);
+        let next = [accept, deadline, tick, held_back].into_iter().flatten().min();
         Wait::AtMost(next.map_or(Duration::from_secs(60), |at| at.since(now)))
     }
 
@@ -326,6 +335,7 @@ impl<K: Kernel> Worker<K> {
     pub fn publish(&self) {
         self.shared.counters.take_over(&self.kernel.counters());
         self.shared.counters.unacknowledged_bytes.set(self.unacknowledged_bytes);
+        self.shared.counters.held_back.set(self.held_back.len() as u64);
     }
 
     /// Pushes an op; one that the kernel has no room for waits for the next turn. A close goes at

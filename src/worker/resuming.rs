@@ -13,7 +13,7 @@ impl<K: Kernel> Worker<K> {
     pub(super) fn on_writable(&mut self, id: ConnectionId, outcome: Outcome, now: Instant) {
         match outcome {
             Outcome::Failed(_) => self.close(id, How::Reset),
-            _ => self.resume(id, now),
+            _ => self.resume_if_room(id, now),
         }
     }
 

@@ -17,9 +17,6 @@ use crate::store::catalog::{Entry, TorrentState};
 use crate::store::content::Content;
 use crate::store::fetch::AskAgain;
 
-/// Bytes of a block as nearly everybody asks for it.
-const BLOCK_BYTES: u32 = 16 * 1024;
-
 /// Blocks in one batch: as many as a pipe of a mebibyte holds.
 const BATCH_BLOCKS_MAX: usize = 32;
 
@@ -143,15 +140,17 @@ impl<K: Kernel> Worker<K> {
             self.put(connection);
             return 0;
         }
+        let paced = fair::batch_bytes(connection.rate.bytes_per_s(now));
+        let wanted = allowance_bytes.min(paced).min(connection.room_bytes);
+        let allowance_bytes = self.room_for(&mut connection, wanted, now);
+        if allowance_bytes == 0 {
+            self.put(connection);
+            return 0;
+        }
         let mut batch = self.kernel.batch();
         self.load_frames(&mut connection, &mut batch);
         let mut verb = self.options.verb;
         if connection.waits == 0 && !connection.requests.is_empty() {
-            let paced = match self.pressed {
-                true => BLOCK_BYTES,
-                false => fair::batch_bytes(connection.rate.bytes_per_s(now)),
-            };
-            let allowance_bytes = allowance_bytes.min(paced).min(connection.room_bytes);
             verb = self.load_blocks(&mut connection, &mut batch, allowance_bytes, now);
         }
         let bytes = batch.len() as u32;
@@ -417,7 +416,7 @@ impl<K: Kernel> Worker<K> {
         connection.blocked_since = None;
         connection.peer.on_sent(now);
         connection.rate.add(u64::from(bytes), now);
-        connection.unacknowledged_bytes += u64::from(bytes);
+        connection.unacknowledged_bytes += bytes;
         self.unacknowledged_bytes += u64::from(bytes);
         let counters = &self.shared.counters;
         counters.sent_bytes.add(u64::from(bytes));

@@ -26,8 +26,14 @@ use crate::peer::{CHOKE, INTERESTED, PIECE, REQUEST, UNCHOKE, frame, handshake, 
 
 const BLOCK: u32 = 16_384;
 
-/// Bytes that the socket of a stalled peer holds.
+/// A block with its header.
+const FRAME: u64 = BLOCK as u64 + 13;
+
+/// Bytes that a socket would hold.
 const SEND_BYTES: u64 = 256 << 10;
+
+/// Bytes that a peer takes without reading: the most of the fourth block stays in our socket.
+const WINDOW_BYTES: usize = 52_000;
 
 struct Scene {
     world: World,
@@ -122,38 +128,69 @@ impl Scene {
     }
 }
 
-/// Ten peers that read nothing, and one that does, for ten seconds: how many stalled ones were reset,
-/// and what is left in the sockets.
-fn stalled(unacknowledged_bytes_max: u64, tells_tcp_bytes: bool) -> (usize, u64) {
+/// Peers beside each other for ten seconds: ten that read nothing, one that reads 10,000 bytes each ten
+/// milliseconds, and one that reads all.
+struct Stalled {
+    /// How many of the ten were reset.
+    gone: usize,
+    /// The most that was counted as not acknowledged, and what was at the end.
+    held_most: u64,
+    held: u64,
+    /// The most that one of the ten was sent.
+    sent_most: usize,
+    slow_bytes: usize,
+}
+
+fn stalled(unacknowledged_bytes_max: u64, tells_tcp_bytes: bool) -> Stalled {
     let world = sim::Options {
         tells_tcp_bytes,
         send_bytes: (SEND_BYTES, SEND_BYTES),
-        window_bytes: (64 << 10, 64 << 10),
+        window_bytes: (WINDOW_BYTES as u64, WINDOW_BYTES as u64),
         ..sim::Options::calm(1)
     };
     let mut scene = Scene::new(world, Verb::Splice, Slots::Unlimited, unacknowledged_bytes_max);
     let stalled: Vec<Remote> = (0..10).map(|number| scene.peer(number, 100)).collect();
     let reader = scene.peer(10, 200);
-    let mut got = 0;
-    scene.play(10_000_000, |_| got += reader.read().len());
+    let slow = scene.peer(11, 1_000);
+    let (mut got, mut slow_bytes, mut held_most) = (0, 0, 0);
+    scene.play(10_000_000, |scene| {
+        got += reader.read().len();
+        slow_bytes += slow.read_at_most(10_000).len();
+        held_most = held_most.max(scene.hand.counters.unacknowledged_bytes.read());
+    });
     assert!(got > 200 * BLOCK as usize, "the reader has {got} bytes");
-    assert_eq!(reader.state(), RemoteState::Open);
+    assert_eq!((reader.state(), slow.state()), (RemoteState::Open, RemoteState::Open));
     assert!(scene.faults.is_empty(), "{:?}", scene.faults);
     let gone = stalled.iter().filter(|remote| remote.state() != RemoteState::Open).count();
     let resets = scene.hand.counters.resets_for_memory.read();
     assert_eq!(gone as u64, resets);
     let held = scene.hand.counters.unacknowledged_bytes.read();
-    (gone, held)
+    assert_eq!(scene.hand.counters.held_back.read() > 0, gone < 10);
+    let sent_most = stalled.iter().map(Remote::unread).max().unwrap();
+    Stalled { gone, held_most, held, sent_most, slow_bytes }
 }
 
 #[test]
-fn peers_that_stall_are_reset_until_what_they_hold_is_below_the_cap() {
+fn peers_that_stall_hold_their_share_and_are_not_reset() {
+    // With so little a share is a block, and with so much it is four.
+    for (cap, share) in [(1 << 20, FRAME), (1 << 30, 4 * FRAME)] {
+        let Stalled { gone, held_most, held, sent_most, slow_bytes } = stalled(cap, false);
+        assert_eq!(gone, 0, "{held} bytes of {cap} were held");
+        // The slow one and the reader have shown that they read.
+        assert!(held <= 10 * share + SEND_BYTES, "{held} bytes held");
+        assert!(held_most <= cap, "{held_most} bytes were held");
+        assert!(sent_most <= WINDOW_BYTES, "{sent_most} bytes taken");
+        assert!(slow_bytes > 9_000_000, "the slow one has {slow_bytes} bytes");
+    }
+}
+
+#[test]
+fn where_a_block_for_each_is_too_much_those_that_stall_are_reset() {
     for tells in [true, false] {
-        let (gone, held) = stalled(1 << 20, tells);
-        let is_enough = held <= 1 << 20 && held + SEND_BYTES > 1 << 20;
-        assert!(gone > 0 && is_enough, "{gone} are gone, {held} bytes held");
-        let (gone, _) = stalled(16 << 20, tells);
-        assert_eq!(gone, 0, "the cap was not met");
+        let Stalled { gone, held, slow_bytes, .. } = stalled(100_000, tells);
+        assert!(gone > 0 && held <= 100_000, "{gone} are gone, {held} bytes held");
+        assert!(held > 100_000 - 3 * FRAME, "more than was needed: {held} bytes held");
+        assert!(slow_bytes > 9_000_000, "the slow one has {slow_bytes} bytes");
     }
 }
 
