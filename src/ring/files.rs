@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::engine::Known;
 use crate::limits::{PAGE_BYTES, READ_AHEAD_STEP_BYTES};
+use crate::outline::{self, Outline};
 use crate::sys::{self, Errno};
 use crate::threads::Lane;
 use crate::{Failure, FileStat, Mount, Residency, Run, mount};
@@ -17,6 +18,8 @@ const PAGES_ASKED: usize = 256;
 pub struct OpenFile {
     fd: Arc<OwnedFd>,
     lane: Lane,
+    /// By which it is asked what is still being read.
+    outline: Option<Outline>,
     /// The system will not say what is resident (asked once, remembered).
     residency_unknown: Cell<bool>,
     refuses_splice: Cell<bool>,
@@ -40,7 +43,10 @@ impl OpenFile {
         // Who is asked whether we may know might be far away.
         let unknown =
             magic == mount::OVERLAYFS_MAGIC || mount.is_distant && !mount::may_ask_residency(owner);
+        // A distant mount may ask its server before it maps a file.
+        let is_asked = !unknown && !mount.is_distant;
         let file = OpenFile {
+            outline: is_asked.then(|| Outline::new(fd.as_fd(), stat.size)).flatten(),
             fd: Arc::new(fd),
             lane: match mount.is_distant {
                 true => Lane::Distant(stat.device),
@@ -107,7 +113,7 @@ impl OpenFile {
     /// The same, but pages that are still being read count as missing: the last byte of each stretch of
     /// such goes into `ends`.
     pub(crate) fn missing(&self, run: Run, ends: &mut Vec<u64>) -> Residency {
-        // A distant mount may ask its server before it maps a file.
+        // See `adopt`.
         if self.residency_unknown.get() || self.lane.is_distant() {
             return self.residency(run);
         }
@@ -117,7 +123,8 @@ impl OpenFile {
         let mut ready = [0; PAGES_ASKED];
         for first in pages.clone().step_by(PAGES_ASKED) {
             let ready = &mut ready[..(pages.end - first).min(PAGES_ASKED as u64) as usize];
-            if sys::ready_pages(self.fd(), first * PAGE_BYTES as u64, ready).is_err() {
+            let from = (self.fd(), self.outline.as_ref());
+            if outline::ready_pages(from, first * PAGE_BYTES as u64, ready).is_err() {
                 // A filesystem that maps no files.
                 ends.truncate(told);
                 return self.residency(run);

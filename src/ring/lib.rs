@@ -23,6 +23,7 @@ mod memory;
 mod mount;
 mod native;
 mod op;
+mod outline;
 mod pipe;
 mod plan;
 mod prefetch;

@@ -82,6 +82,14 @@ pub const TAGS_OPENS: u32 = 256;
 /// Devices whose tags are kept. Those of a machine with more are read more often.
 pub const TAGS_KEPT: usize = 128;
 
+/// Open files of the process that stay mapped: those of sixteen workers that have all they may, and a
+/// quarter of the mappings that Linux gives a process (vm.max_map_count, 65,530).
+pub const OUTLINES_MAX: u64 = 16_384;
+
+/// Bytes of address space for these: an eighth of what a process has on x86-64. Other systems may be
+/// built with 39 bits of it, half a tebibyte.
+pub const OUTLINE_BYTES_MAX: u64 = if cfg!(target_arch = "x86_64") { 16 << 40 } else { 64 << 30 };
+
 /// Threads the system may use behind the ring for work that cannot be done otherwise
 /// (bounded, unbounded): reads of filesystems of this machine that cannot wait without a thread.
 pub const IO_WORKERS: [u32; 2] = [8, 2];

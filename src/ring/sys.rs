@@ -367,28 +367,6 @@ pub(crate) fn cached_pages(file: BorrowedFd<'_>, offset: u64, length: u64) -> Re
     Ok(stat.cache)
 }
 
-/// mincore(2) of a file's pages from `offset` on, a byte each: bit 0 tells whether the page is in the page
-/// cache and has been read. Of a file that is neither ours nor writable it says so of every page.
-pub(crate) fn ready_pages(
-    file: BorrowedFd<'_>,
-    offset: u64,
-    ready: &mut [u8],
-) -> Result<(), Errno> {
-    let bytes = ready.len() * crate::limits::PAGE_BYTES;
-    let (nowhere, flags) = (std::ptr::null_mut(), libc::MAP_SHARED);
-    let (fd, offset) = (file.as_raw_fd(), offset as i64);
-    // SAFETY: a fresh mapping that nobody can read touches nothing of ours.
-    let at = unsafe { libc::mmap(nowhere, bytes, libc::PROT_NONE, flags, fd, offset) };
-    if at == libc::MAP_FAILED {
-        return Err(errno());
-    }
-    // SAFETY: the range is the mapping, and there is a byte for each of its pages.
-    let told = check(unsafe { libc::mincore(at, bytes, ready.as_mut_ptr()) } as isize);
-    // SAFETY: the mapping is ours, and nobody knows of it.
-    check(unsafe { libc::munmap(at, bytes) } as isize)?;
-    told.map(drop)
-}
-
 /// readahead(2).
 pub(crate) fn readahead(file: BorrowedFd<'_>, offset: u64, bytes: usize) -> Result<(), Errno> {
     // SAFETY: no memory is passed.
