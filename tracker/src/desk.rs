@@ -40,6 +40,9 @@ pub struct Rules {
     pub pages: Audience,
     /// Who is believed when it says whom a request comes from.
     pub proxies: Proxies,
+    /// The parameter `ip` of an announce is believed where one of them named nobody. All of them must
+    /// write it, over what their clients wrote.
+    pub ip_from_proxies: bool,
 }
 
 /// Who is shown `/`, `/metrics` and `/stats`. They name no torrent and no peer.
@@ -114,6 +117,7 @@ impl Rules {
             port_min: limits::PORT_MIN,
             pages: Audience::All,
             proxies: Proxies::default(),
+            ip_from_proxies: false,
         }
     }
 

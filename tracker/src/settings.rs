@@ -92,6 +92,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Option<Vec<Prefix>>,
 
+    /// Believe the parameter `ip` of an announce that a trusted proxy brings without saying from whom;
+    /// default: false, it is refused. For proxies that write `ip` themselves: else clients name victims.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ip_from_proxies: Option<bool>,
+
     /// Who is shown figures at /, /metrics and /stats; default: all.
     #[arg(long, value_name = "WHO")]
     pages: Option<Pages>,
@@ -188,6 +193,7 @@ impl Settings {
             connections_max: self.connections_max.or(other.connections_max),
             port_min: self.port_min.or(other.port_min),
             trusted_proxy: self.trusted_proxy.or(other.trusted_proxy),
+            ip_from_proxies: self.ip_from_proxies.or(other.ip_from_proxies),
             pages: self.pages.or(other.pages),
             allow_list: self.allow_list.or(other.allow_list),
             deny_list: self.deny_list.or(other.deny_list),
@@ -224,6 +230,7 @@ impl Settings {
             let (most, named) = (limits::PROXIES_MAX, proxies.len());
             format!("trusted-proxy: {most} at most, {named} are named: name networks")
         })?;
+        rules.ip_from_proxies = self.ip_from_proxies.unwrap_or(rules.ip_from_proxies);
         rules.pages = self.pages.map_or(rules.pages, Audience::from);
         let kernel = self.kernel.map_or(KernelChoice::default(), KernelChoice::from);
         let every = self.snapshot_every.map_or(limits::SNAPSHOT_EVERY, Duration::from_secs);
@@ -249,6 +256,7 @@ impl Settings {
             connections_max: Some(rules.connections_max),
             port_min: Some(rules.port_min),
             trusted_proxy: Some(rules.proxies.prefixes().collect()),
+            ip_from_proxies: Some(rules.ip_from_proxies),
             pages: Some(rules.pages.into()),
             allow_list: list(Listed::Allowed),
             deny_list: list(Listed::Denied),

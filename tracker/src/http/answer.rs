@@ -106,6 +106,9 @@ pub(super) fn to(
     body: &mut Vec<u8>,
 ) -> (Reply, Next) {
     let proxies = desk.rules.proxies;
+    // By the connection's own address: whom a proxy names is none, in whatever network it is.
+    let is_unnamed =
+        proxies.include(peer) && request.client.is_none() && request.forwarded.is_empty();
     let Some(peer) = proxies.client(request.client.unwrap_or(peer), &request.forwarded) else {
         desk.counters.refused_requests += 1;
         body.extend_from_slice(b"X-Forwarded-For of a trusted proxy: not an address\n");
@@ -113,7 +116,8 @@ pub(super) fn to(
     };
     let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
     let reply = match path {
-        "/announce" => text(announce(desk, now, peer, query, body)),
+        "/announce" if is_unnamed && !desk.rules.ip_from_proxies => text(unnamed(desk, body)),
+        "/announce" => text(announce(desk, now, Client { ip: peer, is_unnamed }, query, body)),
         "/scrape" => text(scrape(desk, peer, query, body)),
         "/" | "/metrics" | "/stats" if desk.rules.pages.includes(peer) => {
             show(desk.figures(now), path, body)
@@ -139,10 +143,18 @@ pub(super) fn refuse(desk: &mut Desk, refusal: Refusal, body: &mut Vec<u8>) -> R
     text(status)
 }
 
+/// Who announces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Client {
+    ip: IpAddr,
+    /// `ip` is that of a trusted proxy, which did not say who is behind it.
+    is_unnamed: bool,
+}
+
 fn announce(
     desk: &mut Desk,
     now: Instant,
-    peer: IpAddr,
+    client: Client,
     query: &str,
     body: &mut Vec<u8>,
 ) -> Status {
@@ -150,8 +162,9 @@ fn announce(
         Ok(request) => request,
         Err(error) => return fail(desk, &error.to_string(), Retry::Unsaid, body),
     };
-    // Whoever is no proxy could name a victim; what a proxy passes on says where its client is.
-    let peer = request.ip.filter(|_| desk.rules.proxies.include(peer)).unwrap_or(peer);
+    // Whoever else wrote it could name a victim.
+    let may_tell = client.is_unnamed && desk.rules.ip_from_proxies;
+    let peer = request.ip.filter(|_| may_tell).unwrap_or(client.ip);
     let stats = match desk.announce(now, peer, &request) {
         Ok(stats) => {
             desk.counters.http_announces += 1;
@@ -199,6 +212,16 @@ fn scrape(desk: &mut Desk, peer: IpAddr, query: &str, body: &mut Vec<u8>) -> Sta
         }
         Err(error) => fail(desk, &error.to_string(), Retry::Unsaid, body),
     }
+}
+
+/// Refuses an announce of which nobody knows where it comes from: all behind the proxy would be one.
+fn unnamed(desk: &mut Desk, body: &mut Vec<u8>) -> Status {
+    desk.counters.refused_requests += 1;
+    body.extend_from_slice(
+        b"a trusted proxy does not say whom this comes from: make it set X-Forwarded-For or send \
+          a PROXY header\n",
+    );
+    Status::BadRequest
 }
 
 fn fail(desk: &mut Desk, reason: &str, retry: Retry, body: &mut Vec<u8>) -> Status {

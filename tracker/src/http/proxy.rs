@@ -148,6 +148,11 @@ impl<'a> Forwarded<'a> {
         let place = self.0.iter_mut().find(|place| place.is_empty());
         place.map(|place| *place = field).is_some()
     }
+
+    /// Nobody is named.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|field| field.is_empty())
+    }
 }
 
 /// What stands at the beginning of a connection that a proxy has opened.

@@ -117,6 +117,7 @@ fn each_setting_of_a_file_gives_way_to_its_flag() {
         connections_max: Some(2),
         port_min: Some(2),
         trusted_proxy: Some(vec!["10.0.0.0/8".parse().unwrap()]),
+        ip_from_proxies: Some(true),
         pages: Some(Pages::None),
         allow_list: Some("/a".into()),
         deny_list: None,

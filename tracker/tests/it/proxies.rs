@@ -8,6 +8,11 @@ fn start(proxy: &str) -> Program {
     Program::start(&["--http", "127.0.0.1:0", "--trusted-proxy", proxy])
 }
 
+/// One that believes what an announce says of its address, too.
+fn start_with_ip(proxy: &str) -> Program {
+    Program::start(&["--http", "127.0.0.1:0", "--trusted-proxy", proxy, "--ip-from-proxies"])
+}
+
 /// Announces with header fields in front of others; what is answered.
 fn ask(client: &mut Client, target: &str, fields: &str) -> (u16, String) {
     client.send(format!("GET {target} HTTP/1.1\r\nHost: tracker\r\n{fields}\r\n").as_bytes());
@@ -18,7 +23,8 @@ fn ask(client: &mut Client, target: &str, fields: &str) -> (u16, String) {
 /// Whom a leecher of this host is told.
 fn listed(program: &Program) -> String {
     let target = announce('t', 'l', 7002, "&left=5");
-    let (status, answer) = ask(&mut Client::connect(program.http[0]), &target, "");
+    let here = "X-Forwarded-For: 127.0.0.1\r\n";
+    let (status, answer) = ask(&mut Client::connect(program.http[0]), &target, here);
     assert_eq!(status, 200);
     answer.split_once("5:peers").unwrap().1.to_owned()
 }
@@ -36,28 +42,64 @@ fn a_trusted_proxy_says_where_its_clients_are() {
     let seed = announce('t', 's', 0x1a1a, "&left=0");
     let claimed = format!("{seed}&ip=192.0.2.5");
     let forwarded = "X-Forwarded-For: 198.51.100.1, 192.0.2.5\r\n";
-    for (target, fields) in [(&seed, forwarded), (&claimed, "")] {
-        let program = start("127.0.0.0/8");
+    let programs = [start("127.0.0.0/8"), start_with_ip("127.0.0.0/8")];
+    for (program, target, fields) in
+        [(&programs[0], &seed, forwarded), (&programs[1], &claimed, "")]
+    {
         let (status, answer) = ask(&mut Client::connect(program.http[0]), target, fields);
         assert_eq!(status, 200);
         assert!(answer.contains(r"11:external ip4:\xc0\x00\x02\x05"), "{answer}");
-        assert!(listed(&program).starts_with(THERE));
+        assert!(listed(program).starts_with(THERE));
     }
 }
 
 #[test]
 fn a_client_behind_a_proxy_says_nothing_of_itself() {
-    let program = start("127.0.0.1");
     let claimed = announce('t', 's', 0x1a1a, "&left=0&ip=203.0.113.66");
-    ask(&mut Client::connect(program.http[0]), &claimed, "X-Forwarded-For: 192.0.2.5\r\n");
-    assert!(listed(&program).starts_with(THERE));
+    for start in [start, start_with_ip] {
+        let program = start("127.0.0.1");
+        ask(&mut Client::connect(program.http[0]), &claimed, "X-Forwarded-For: 192.0.2.5\r\n");
+        assert!(listed(&program).starts_with(THERE));
+        let mut client = Client::connect(program.http[0]);
+        client.send(&proxy_header(0x21, [192, 0, 2, 5]));
+        assert_eq!(ask(&mut client, &claimed, "").0, 200);
+        assert!(listed(&program).starts_with(THERE));
+        // Not even one whose own address is in a network of proxies.
+        let program = start("127.0.0.0/8");
+        let inside = "X-Forwarded-For: 127.0.0.1\r\n";
+        assert_eq!(ask(&mut Client::connect(program.http[0]), &claimed, inside).0, 200);
+        assert!(listed(&program).starts_with(HERE));
+    }
+}
+
+#[test]
+fn an_announce_of_a_proxy_that_names_nobody_is_refused() {
+    let program = start("127.0.0.1");
+    for parameters in ["&left=0", "&left=0&ip=203.0.113.66"] {
+        let seed = announce('t', 's', 0x1a1a, parameters);
+        let mut proxy = Client::connect(program.http[0]);
+        let mut check = Client::connect(program.http[0]);
+        check.send(&proxy_header(0x20, [192, 0, 2, 5]));
+        for client in [&mut proxy, &mut check] {
+            for fields in ["", "X-Forwarded-For:\r\n"] {
+                let (status, answer) = ask(client, &seed, fields);
+                assert!(
+                    status == 400 && answer.contains("set X-Forwarded-For"),
+                    "{status} {answer}"
+                );
+            }
+            // It may look whether we are there.
+            assert_eq!(ask(client, "/stats", "").0, 200);
+        }
+    }
+    assert!(listed(&program).starts_with("0:"));
 }
 
 #[test]
 fn who_was_not_named_is_not_believed() {
     let seed = announce('t', 's', 0x1a1a, "&left=0&ip=192.0.2.5");
-    for fields in ["X-Forwarded-For: 192.0.2.5\r\n", "X-Forwarded-For: nonsense\r\n"] {
-        let program = start("10.0.0.0/8");
+    for fields in ["", "X-Forwarded-For: 192.0.2.5\r\n", "X-Forwarded-For: nonsense\r\n"] {
+        let program = start_with_ip("10.0.0.0/8");
         assert_eq!(ask(&mut Client::connect(program.http[0]), &seed, fields).0, 200);
         assert!(listed(&program).starts_with(HERE));
     }
@@ -85,11 +127,6 @@ fn a_proxy_header_counts_for_its_connection() {
         assert_eq!(ask(&mut client, &seed, "X-Forwarded-For: 203.0.113.66\r\n").0, 200);
         assert!(listed(&program).starts_with(THERE));
     }
-    let program = start("127.0.0.1");
-    let mut check = Client::connect(program.http[0]);
-    check.send(&proxy_header(0x20, [192, 0, 2, 5]));
-    assert_eq!(ask(&mut check, &seed, "").0, 200);
-    assert!(listed(&program).starts_with(HERE), "a proxy that looks whether we are there");
 }
 
 #[test]
