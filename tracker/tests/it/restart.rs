@@ -11,9 +11,14 @@ fn start(snapshot: &Path) -> Program {
     Program::start(&["--http", "127.0.0.1:0", "--snapshot", path, "--snapshot-every", "1"])
 }
 
-/// How many seeds a leecher is told to be there, and whether it is told one.
+/// Whether a leecher of `t` is told of one seed, and where it is.
 fn finds(program: &Program) -> (bool, bool) {
-    let answer = Client::connect(program.http[0]).get(&announce('t', 'l', 7002, "&left=5"));
+    finds_of(program, 't')
+}
+
+/// As above, of any torrent.
+fn finds_of(program: &Program, torrent: char) -> (bool, bool) {
+    let answer = Client::connect(program.http[0]).get(&announce(torrent, 'l', 7002, "&left=5"));
     let answer = answer.body.escape_ascii().to_string();
     (answer.contains("8:completei1e"), answer.contains(r"5:peers6:\x7f\x00\x00\x01\x1a\x1a"))
 }
@@ -41,8 +46,12 @@ fn a_swarm_outlives_a_restart_and_a_kill() {
     while !has_both() && std::time::SystemTime::now() < until {
         std::thread::park_timeout(std::time::Duration::from_millis(20));
     }
+    assert!(has_both(), "no snapshot was written on time");
     assert_eq!(program.stop("KILL").code(), None);
-    assert_eq!(finds(&start(&snapshot)), (true, true));
+    let program = start(&snapshot);
+    for torrent in ['t', 'u'] {
+        assert_eq!(finds_of(&program, torrent), (true, true), "{torrent}");
+    }
 }
 
 #[test]
