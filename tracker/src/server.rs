@@ -228,20 +228,32 @@ fn serve<K: Kernel>(
         return Ok(());
     }
     let clock = Clock::start();
+    let served = serve_until(&stop, &mut kernel, &mut tracker, &clock);
+    // Also when the kernel failed: what the swarms are is known all the same.
+    tracker.finish(clock.now());
+    served
+}
+
+/// Turns until it is told to stop, and then until its sockets are closed.
+fn serve_until<K: Kernel>(
+    stop: &AtomicBool,
+    kernel: &mut K,
+    tracker: &mut Tracker,
+    clock: &Clock,
+) -> Result<(), KernelError> {
     while !stop.load(Ordering::Acquire) {
         let now = clock.now();
         if tracker.is_load_due(now) {
             // Where it cannot be told nobody is asked to wait longer.
             tracker.look_at_load(now, system::thread_cpu().unwrap_or_default());
         }
-        tracker.turn(&mut kernel, now)?;
+        tracker.turn(kernel, now)?;
     }
-    tracker.close(&mut kernel, clock.now());
+    tracker.close(kernel, clock.now());
     let give_up = clock.now().after(limits::CLOSE_TIMEOUT);
     while !tracker.is_closed() && clock.now() < give_up {
-        tracker.turn(&mut kernel, clock.now())?;
+        tracker.turn(kernel, clock.now())?;
     }
-    tracker.finish(clock.now());
     Ok(())
 }
 
