@@ -38,6 +38,12 @@ impl Batch {
         self.left == 0
     }
 
+    /// Bytes of memory that it takes besides itself until it is dropped, sent or not: [`Batch::clear`] and
+    /// [`Batch::advance`] free none.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity() + self.parts.capacity() * size_of::<Part>()
+    }
+
     /// Appends bytes (a header, a control frame): copied into the batch.
     pub fn push_bytes(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {

@@ -96,7 +96,7 @@ impl Http {
             }
             Outcome::EndOfStream => connection.ended(),
             Outcome::Sent { batch, .. } if batch.is_empty() => {
-                hall.kernel.recycle(batch);
+                put_back(hall.kernel, batch);
                 connection.sent(hall.now);
             }
             Outcome::Sent { batch, .. } => hall.wait_for_room(connection, place, batch),
@@ -247,7 +247,7 @@ impl<K: Kernel> Hall<'_, K> {
     fn answer(&mut self, connection: &mut Connection, bytes: &[u8]) {
         let peer = connection.peer;
         let (desk, kernel, now) = (&mut *self.desk, &mut *self.kernel, self.now);
-        let answers = connection.answers.get_or_insert_with(|| kernel.batch());
+        let answers = connection.answers.get_or_insert_with(|| take_batch(kernel));
         let mut body = std::mem::take(&mut desk.body);
         let progress = connection.exchange.receive(bytes, |request| {
             body.clear();
@@ -263,6 +263,10 @@ impl<K: Kernel> Hall<'_, K> {
             }
         });
         desk.body = body;
+        // Who sends a request in pieces holds no batch meanwhile.
+        if let Some(batch) = connection.answers.take_if(|batch| batch.is_empty()) {
+            put_back(kernel, batch);
+        }
         connection.received(now, progress);
     }
 
@@ -289,20 +293,32 @@ impl<K: Kernel> Hall<'_, K> {
 
     /// Counts what waits here, and closes on who has too much of it when all together have.
     fn count(&mut self, connection: &mut Connection, place: u32) {
-        let bytes = connection.memory();
-        let others = self.desk.http_bytes - connection.counted;
-        (self.desk.http_bytes, connection.counted) = (others + bytes, bytes);
+        let bytes = self.measure(connection);
         let is_full = self.desk.http_bytes > self.desk.rules.http_bytes_max;
         let closes = is_full && bytes > limits::HTTP_BYTES_SHARE;
         if closes && connection.stage != Stage::Closing {
             self.desk.counters.overfull_connections += 1;
             self.close(connection, place, Manner::Reset);
+            // Or others would be closed on for what this one holds no more.
+            self.measure(connection);
         }
+    }
+
+    fn measure(&mut self, connection: &mut Connection) -> usize {
+        let bytes = connection.memory();
+        let others = self.desk.http_bytes - connection.counted;
+        (self.desk.http_bytes, connection.counted) = (others + bytes, bytes);
+        bytes
     }
 
     fn send(&mut self, connection: &mut Connection, place: u32) {
         let Some(batch) = connection.answers.take() else { return };
-        connection.sending = Sending::Batch { bytes: batch.len(), since: self.now, rest: None };
+        connection.sending = Sending::Batch {
+            bytes: batch.len(),
+            memory: batch.memory(),
+            since: self.now,
+            rest: None,
+        };
         let op = Op::Send { socket: connection.socket, batch, verb: Verb::Copy };
         self.outbox.push(self.kernel, op, Tag::HttpSend(place));
     }
@@ -310,7 +326,7 @@ impl<K: Kernel> Hall<'_, K> {
     /// The socket took less than all: the rest waits until it takes more.
     fn wait_for_room(&mut self, connection: &mut Connection, place: u32, batch: Box<Batch>) {
         if connection.stage == Stage::Closing {
-            return self.kernel.recycle(batch);
+            return put_back(self.kernel, batch);
         }
         if let Sending::Batch { bytes, rest, .. } = &mut connection.sending {
             *bytes = batch.len();
@@ -336,8 +352,21 @@ impl<K: Kernel> Hall<'_, K> {
         if connection.stage == Stage::Closing {
             return;
         }
-        connection.stage = Stage::Closing;
+        connection.close();
         let op = Op::Close { socket: connection.socket, reset: manner == Manner::Reset };
         self.outbox.push(self.kernel, op, Tag::HttpClose(place));
+    }
+}
+
+/// A batch for answers, with little memory of others.
+fn take_batch<K: Kernel>(kernel: &mut K) -> Box<Batch> {
+    let batch = kernel.batch();
+    if batch.memory() > limits::BATCH_BYTES_KEPT { Box::default() } else { batch }
+}
+
+/// Keeps a batch for other answers unless it has grown large.
+fn put_back<K: Kernel>(kernel: &mut K, batch: Box<Batch>) {
+    if batch.memory() <= limits::BATCH_BYTES_KEPT {
+        kernel.recycle(batch);
     }
 }

@@ -255,3 +255,7 @@ pub const HTTP_BYTES_MAX: usize = 64 << 20;
 /// Bytes of one connection that are kept even then: a whole request, and the answer to it. So those that
 /// ask and read are served, and all together hold this much for each connection more at most.
 pub const HTTP_BYTES_SHARE: usize = 24 << 10;
+
+/// Bytes of a batch's memory that are kept for the next answer. With more of them whoever gets it would
+/// hold much for one small answer: growing doubles, and a share must hold what it has then.
+pub const BATCH_BYTES_KEPT: usize = HTTP_BYTES_SHARE / 3;

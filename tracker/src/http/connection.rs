@@ -39,6 +39,8 @@ pub(super) enum Sending {
     /// A send, or the wait for a socket that takes bytes again, of so many bytes.
     Batch {
         bytes: u64,
+        /// What the batch takes until all of it has gone.
+        memory: usize,
         since: Instant,
         rest: Option<Box<Batch>>,
     },
@@ -119,9 +121,15 @@ impl Connection {
         }
     }
 
-    /// Bytes of requests and answers that wait here.
+    /// Bytes that requests and answers take here: a batch takes all of its memory until its last byte
+    /// has gone.
     pub(super) fn memory(&self) -> usize {
-        self.exchange.memory().saturating_add(usize::try_from(self.unsent()).unwrap_or(usize::MAX))
+        let waiting = self.answers.as_ref().map_or(0, |batch| batch.memory());
+        let sending = match &self.sending {
+            Sending::Nothing => 0,
+            Sending::Batch { memory, .. } => *memory,
+        };
+        self.exchange.memory() + waiting + sending
     }
 
     /// Takes note of what the exchange made of received bytes.
@@ -202,6 +210,15 @@ impl Connection {
         }
     }
 
+    /// A close is pushed: lets go of all that the kernel does not have.
+    pub(super) fn close(&mut self) {
+        self.stage = Stage::Closing;
+        (self.exchange, self.answers) = (Exchange::default(), None);
+        if let Sending::Batch { rest: Some(_), .. } = self.sending {
+            self.sending = Sending::Nothing;
+        }
+    }
+
     /// All that was being sent has gone.
     pub(super) fn sent(&mut self, now: Instant) {
         self.sending = Sending::Nothing;
@@ -218,5 +235,34 @@ impl Connection {
             (_, _, Some(since)) => over(since, limits::REQUEST_TIMEOUT),
             _ => over(self.idle_since, idle_max),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use ringseed_ring::sim::{Options, World};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_counts_in_full_until_its_last_byte_has_gone() {
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let socket = World::new(Options::calm(1)).bind_datagram().unwrap();
+        let mut connection = Connection::new(socket, ip, false, Instant::ZERO);
+        assert_eq!(connection.memory(), 0);
+        let mut batch = Box::new(Batch::default());
+        batch.push_bytes(&[7; 50_000]);
+        batch.advance(49_999);
+        let memory = batch.memory();
+        assert!(memory >= 50_000, "{memory}");
+        connection.answers = Some(batch);
+        assert_eq!((connection.unsent(), connection.memory()), (1, memory));
+        let rest = connection.answers.take();
+        connection.sending = Sending::Batch { bytes: 1, memory, since: Instant::ZERO, rest };
+        assert_eq!((connection.unsent(), connection.memory()), (1, memory));
+        connection.sent(Instant::ZERO);
+        assert_eq!(connection.memory(), 0);
     }
 }

@@ -363,3 +363,23 @@ fn clients_that_do_not_read_hold_a_bounded_memory_together() {
     assert_eq!(figure(&mut stage, "ringseed_tracker_waiting_bytes"), 0);
     stage.end();
 }
+
+#[test]
+fn half_a_request_holds_no_memory_of_answers() {
+    let mut stage = Stage::new(Options::calm(1));
+    let many = stage.connect(1);
+    many.write(announce(1, 1).repeat(15).as_bytes());
+    stage.run_ms(10);
+    assert!(read(&many).len() > 3000, "a batch that is used again");
+    let slow = stage.connect(2);
+    slow.write(&announce(1, 2).as_bytes()[..50]);
+    stage.run_ms(10);
+    let asking = stage.connect(99);
+    asking.write(get("/stats").as_bytes());
+    stage.run_ms(10);
+    let page = read(&asking);
+    let waiting = page.split_once("\"waiting_bytes\": ").unwrap().1.split(',').next().unwrap();
+    assert!((50..1000).contains(&waiting.trim().parse::<usize>().unwrap()), "{waiting} bytes");
+    [many, slow, asking].iter().for_each(Remote::close);
+    stage.end();
+}
