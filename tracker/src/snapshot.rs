@@ -58,6 +58,16 @@ pub enum SnapshotError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// The disk did not give it. It may be good, so it stays where it is.
+    #[error(
+        "cannot read the snapshot {path}: {cause}; look at its disk and start again, or move it away"
+    )]
+    Read {
+        /// Of the snapshot.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
     /// The folder gives no answer.
     #[error("the snapshot {0} does not answer within {limit:?}: look at its mount",
         limit = limits::SNAPSHOT_READ_TIMEOUT)]
@@ -159,6 +169,8 @@ enum Loaded {
     End,
     /// What came before counts for nothing.
     Refused,
+    /// The disk did not give all of it.
+    Unread(std::io::Error),
 }
 
 /// What is written.

@@ -133,18 +133,22 @@ impl Desk {
         }
     }
 
-    /// Has all workers read the snapshot; one that cannot be taken is set aside.
+    /// Has all workers read the snapshot; one that cannot be taken is set aside, unless its disk is why.
     fn read(&self, file: Option<File>, interval: Duration, readers: Vec<Sender<Loaded>>) {
         let read = file.map_or(Ok(()), |file| self.read_blocks(file, interval, &readers));
-        let is_whole = read.is_ok();
-        if let Err(error) = read {
-            let to = self.beside(".refused");
-            let aside = std::fs::rename(&self.path, &to).map(|()| to);
-            self.tell(SnapshotNotice::Refused { path: self.path.clone(), error, aside });
-        }
+        let last: &dyn Fn() -> Loaded = match read {
+            Ok(()) => &|| Loaded::End,
+            Err(FormatError::Read(cause)) => &move || Loaded::Unread(again(&cause)),
+            Err(error) => {
+                let to = self.beside(".refused");
+                let aside = std::fs::rename(&self.path, &to).map(|()| to);
+                self.tell(SnapshotNotice::Refused { path: self.path.clone(), error, aside });
+                &|| Loaded::Refused
+            }
+        };
         for reader in readers {
             // A worker that has gone needs no word.
-            let _ = reader.send(if is_whole { Loaded::End } else { Loaded::Refused });
+            let _ = reader.send(last());
         }
     }
 
@@ -209,7 +213,7 @@ impl Desk {
         let put = writing.end().and_then(|()| {
             std::fs::rename(&new, &self.path)?;
             let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+            if_supported(File::open(folder.unwrap_or(Path::new(".")))?.sync_all())
         });
         if put.is_err() {
             // A full disk has room again; it has gone already when the rename was done.
@@ -273,6 +277,23 @@ impl Writing {
     }
 }
 
+/// The same error once more, for another worker.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+/// Some file systems, as of networks and of FUSE, cannot bring a folder to the disk: the file is there,
+/// and its new name when they see fit.
+fn if_supported(synced: io::Result<()>) -> io::Result<()> {
+    match synced {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTSUP)) => Ok(()),
+        synced => synced,
+    }
+}
+
 /// An empty file that nobody else may read: a snapshot tells where peers are.
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
@@ -281,4 +302,42 @@ fn create(path: &Path) -> io::Result<File> {
 /// After 1970.
 fn seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use ringseed_meta::Instant;
+
+    use super::*;
+    use crate::snapshot::{Saver, tests::empty};
+
+    #[test]
+    fn a_snapshot_that_the_disk_does_not_give_is_a_reason_not_to_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("swarms");
+        // Its first page belongs to nobody: EIO, as of a disk.
+        std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
+        let file = SnapshotFile { path: path.clone(), every: Duration::from_secs(60) };
+        let (feeds, keeper) = Keeper::start(&file, Duration::ZERO, 2, None).unwrap();
+        for feed in feeds {
+            let read = Saver::load(feed, Instant::ZERO, &mut empty(), empty);
+            let error = read.err().unwrap().to_string();
+            assert!(
+                error.contains("Input/output error") && error.contains("start again"),
+                "{error}"
+            );
+        }
+        drop(keeper);
+        assert!(path.is_symlink(), "it stays where it is");
+        assert!(!folder.path().join("swarms.refused").exists());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_brought_to_the_disk_is_no_failure() {
+        for (code, is_failure) in [(libc::EINVAL, false), (libc::ENOTSUP, false), (libc::EIO, true)]
+        {
+            let synced = if_supported(Err(io::Error::from_raw_os_error(code)));
+            assert_eq!(synced.is_err(), is_failure, "{code}");
+        }
+    }
 }

@@ -42,6 +42,9 @@ impl Saver {
                     *swarms = make();
                     break;
                 }
+                Ok(Loaded::Unread(cause)) => {
+                    return Err(SnapshotError::Read { path: feed.file.path, cause });
+                }
                 Err(_) => return Err(SnapshotError::Hangs(feed.file.path)),
             }
         }

@@ -38,7 +38,7 @@ impl Told {
     }
 }
 
-fn empty() -> Swarms {
+pub(super) fn empty() -> Swarms {
     Swarms::new(Bounds::default(), &[5; 16], Random::new(7))
 }
 
