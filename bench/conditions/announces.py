@@ -19,6 +19,7 @@ TORRENTS = 20_000
 RATE = {"udp": 20_000, "http": 2_000}  # a second, while there is time
 ROUNDS_MIN = 8
 GROWTH_MIB = 2
+HELD_MIN = 0.2  # of all peers: with fewer the tables are too small for a leak to show
 
 
 def tracker_soak(lab: Lab, options) -> Outcome:
@@ -44,6 +45,8 @@ def tracker_soak(lab: Lab, options) -> Outcome:
     if len(settled) < ROUNDS_MIN:
         remarks.append(f"void: {len(settled)} rounds behind the first {1.2 * SILENT_S:.0f} s are too few; more --minutes")
         settled = settled or held
+    if peers[-1] < HELD_MIN * PEERS:
+        remarks.append(f"void: {peers[-1]} peers at the end are less than {HELD_MIN:.0%} of all: too few announced")
     third = max(len(settled) // 3, 1)
     growth = statistics.median(settled[-third:]) - statistics.median(settled[:third])
     goals = [
@@ -66,6 +69,11 @@ def announce(lab: Lab, running: RunningTracker, seconds: int) -> None:
         )  # fmt: skip
         if not done.stdout.strip():
             raise RuntimeError(f"the load ended with code {done.returncode}: {done.stderr.strip()}")
+        result = json.loads(done.stdout)
+        if result["failures"]:
+            raise RuntimeError(f"the load over {transport} failed: {'; '.join(result['failures'])}")
+        if not sum(load["counts"]["answers"] for phase in result["phases"] for load in phase["loads"]):
+            raise RuntimeError(f"not one answer over {transport}")
 
 
 def anonymous_bytes(pid: int) -> int:
