@@ -358,6 +358,12 @@ fn cannot_listen(kind: Type, address: SocketAddr, cause: io::Error) -> StartErro
 
 #[cfg(test)]
 mod tests {
+    use ringseed_ring::sim::{Options as SimOptions, SimKernel, World};
+    use ringseed_ring::{
+        Batch, Bell, Completion, Counters, Detached, File, FileStat, Op, OpId, Residency, Run,
+        Token, Wait,
+    };
+
     use super::*;
 
     #[test]
@@ -369,5 +375,75 @@ mod tests {
         let (accepted, _) = listener.accept().unwrap();
         assert!(accepted.tcp_nodelay().unwrap());
         drop(client);
+    }
+
+    /// A kernel that cannot go on.
+    struct Broken(SimKernel);
+
+    impl Kernel for Broken {
+        fn push(&mut self, op: Op, token: Token) -> Result<OpId, Op> {
+            self.0.push(op, token)
+        }
+        fn enter(&mut self, _: Wait) -> Result<(), KernelError> {
+            Err(KernelError("it is broken".to_owned()))
+        }
+        fn next(&mut self) -> Option<Completion> {
+            self.0.next()
+        }
+        fn batch(&mut self) -> Box<Batch> {
+            self.0.batch()
+        }
+        fn recycle(&mut self, batch: Box<Batch>) {
+            self.0.recycle(batch);
+        }
+        fn attach(&mut self, socket: Detached) -> Result<ringseed_ring::Socket, Failure> {
+            self.0.attach(socket)
+        }
+        fn residency(&mut self, run: Run) -> Residency {
+            self.0.residency(run)
+        }
+        fn missing(&mut self, run: Run, ends: &mut Vec<u64>) -> Residency {
+            self.0.missing(run, ends)
+        }
+        fn stat(&mut self, file: File) -> Result<FileStat, Failure> {
+            self.0.stat(file)
+        }
+        fn unacknowledged_bytes(&mut self, socket: ringseed_ring::Socket) -> u32 {
+            self.0.unacknowledged_bytes(socket)
+        }
+        fn tcp_bytes(&mut self) -> Option<u64> {
+            self.0.tcp_bytes()
+        }
+        fn counters(&self) -> Counters {
+            self.0.counters()
+        }
+        fn waker(&self) -> Waker {
+            self.0.waker()
+        }
+        fn bell(&self) -> Bell {
+            self.0.bell()
+        }
+        fn ring(&mut self, bell: &Bell) {
+            self.0.ring(bell);
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_fails_leaves_a_snapshot() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("swarms");
+        let every = std::time::Duration::from_secs(3600);
+        let file = SnapshotFile { path: path.clone(), every };
+        let (mut feeds, keeper) = Keeper::start(&file, every, 1, None).unwrap();
+        let mut kernel = Broken(World::new(SimOptions::calm(1)).kernel());
+        let (rules, secrets) = (Rules::default(), Secrets::new().unwrap());
+        let mut tracker =
+            Tracker::new(&mut kernel, &[], &[], rules, &Published::default(), &secrets);
+        tracker.load(feeds.pop().unwrap(), &secrets, Instant::ZERO).unwrap();
+        let (started, _start) = sync_channel(1);
+        let served = serve(kernel, tracker, &started);
+        assert!(served.unwrap_err().0.contains("broken"));
+        drop(keeper);
+        assert!(path.exists(), "the last snapshot was thrown away");
     }
 }
