@@ -45,8 +45,9 @@ pub mod limits {
     /// leave half of the cap to others.
     pub const PROVEN_PART: u64 = 8;
 
-    /// The part that it may hold before its peer has shown that it reads.
-    pub const UNPROVEN_PART: u64 = 1024;
+    /// The part that it may hold before its peer has shown that it reads: all four blocks of a first batch
+    /// while 8 MiB are free, which is a third of the smallest worker's part on a host of 2 GiB.
+    pub const UNPROVEN_PART: u64 = 128;
 
     /// Bytes; and the most of that: a new peer's first batch, four times what TCP sends before it is
     /// acknowledged.

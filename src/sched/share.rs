@@ -42,9 +42,14 @@ pub fn room(share: u64, held_bytes: u64, wanted: u32) -> u32 {
     u32::try_from(blocks * u64::from(BLOCK_BYTES)).unwrap_or(wanted)
 }
 
-/// When one that holds its share, and whose peer has acknowledged nothing for so long, is asked again.
-pub fn asked_again_after(stalled: Duration) -> Duration {
-    (stalled / 4).clamp(ASKED_AGAIN_MIN, ASKED_AGAIN_MAX)
+/// When one that holds its share is asked again, whose peer has acknowledged nothing for so long and took so
+/// many bytes a second before (0: not known): sixteen times for each block that it takes.
+pub fn asked_again_after(stalled: Duration, bytes_per_s: u64) -> Duration {
+    let a_block = match bytes_per_s {
+        0 => Duration::ZERO,
+        rate => Duration::from_micros(FRAME_BYTES * 1_000_000 / rate),
+    };
+    (stalled / 4).max(a_block / 16).clamp(ASKED_AGAIN_MIN, ASKED_AGAIN_MAX)
 }
 
 #[cfg(test)]

@@ -209,7 +209,7 @@ impl<K: Kernel> Worker<K> {
         self.look_at_files(now);
         self.heed_paused();
         self.sweep_contents(now);
-        self.look_at_unacknowledged(limits::UNACKNOWLEDGED_ASKED_PER_TICK);
+        self.look_at_unacknowledged(limits::UNACKNOWLEDGED_ASKED_PER_TICK, now);
         self.publish();
         if now >= self.next_round {
             self.next_round = now.after(ringseed_sched::choke::ROUND);

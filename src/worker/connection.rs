@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::closing::How;
 use super::mailbox::ConnectionId;
 use super::vain::Vain;
-use crate::store::catalog::Entry;
+use crate::store::catalog::{Entry, TorrentState};
 use crate::store::content::Content;
 use crate::store::fetch::Onward;
 use crate::store::files::FileId;
@@ -214,6 +214,11 @@ impl Connection {
         let wants_block = !self.requests.is_empty() && self.waits == 0;
         let may = free && open && !self.is_held_back;
         may && (wants_block || !self.control.is_empty() || self.owes_metadata())
+    }
+
+    /// Its torrent is paused, by this worker or another.
+    pub(super) fn is_paused(&self) -> bool {
+        self.entry.as_ref().is_some_and(|entry| entry.state() == TorrentState::Paused)
     }
 
     /// Bytes that it could be sent; at least a block's, since its own messages want room as well.

@@ -149,15 +149,11 @@ pub struct Worker<K: Kernel> {
     /// Reports that the mailbox had no room for.
     unreported: VecDeque<Report>,
     unacknowledged_bytes: u64,
+    pressure: shares::Pressure,
     /// Connections that hold their share of that, and when they are asked again.
     held_back: BinaryHeap<Reverse<(Instant, u32, u32)>>,
-    /// One was held back by what others seem to hold.
-    is_short: bool,
-    /// Connections asked since the cap was met.
-    asked_over: usize,
     /// The place whose unacknowledged bytes are asked for next.
     next_asked: usize,
-    next_memory_look: Instant,
     share: migration::Share,
     stopping: Stopping,
     random: u64,
@@ -206,11 +202,9 @@ impl<K: Kernel> Worker<K> {
             deferred: VecDeque::new(),
             unreported: VecDeque::new(),
             unacknowledged_bytes: 0,
+            pressure: shares::Pressure::default(),
             held_back: BinaryHeap::new(),
-            is_short: false,
-            asked_over: 0,
             next_asked: 0,
-            next_memory_look: Instant::ZERO,
             share: migration::Share::default(),
             stopping: Stopping::No,
             random,

@@ -21,6 +21,13 @@ impl<K: Kernel> Worker<K> {
     /// they are resident (they may have gone while the peer was slow), and sends the rest.
     pub(super) fn resume(&mut self, id: ConnectionId, now: Instant) {
         let Some(mut connection) = self.take(id) else { return };
+        let waits = matches!(connection.outgoing, Outgoing::Blocked(_) | Outgoing::Refetching(_));
+        if waits && connection.is_paused() {
+            // By another worker, for data that changed: nothing of it leaves here either.
+            self.finish(&mut connection, How::Reset);
+            self.put(connection);
+            return;
+        }
         let was_fetched = matches!(connection.outgoing, Outgoing::Refetching(_));
         let batch = match std::mem::replace(&mut connection.outgoing, Outgoing::Nothing) {
             Outgoing::Blocked(batch) | Outgoing::Refetching(batch) => batch,

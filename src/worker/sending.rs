@@ -13,7 +13,6 @@ use super::connection::{Connection, Frame, Outgoing, Phase};
 use super::mailbox::ConnectionId;
 use super::token::Errand;
 use super::{Worker, limits};
-use crate::store::catalog::{Entry, TorrentState};
 use crate::store::content::Content;
 use crate::store::fetch::AskAgain;
 
@@ -133,8 +132,7 @@ impl<K: Kernel> Worker<K> {
             self.put(connection);
             return 0;
         }
-        let is_paused = |entry: &Arc<Entry>| entry.state() == TorrentState::Paused;
-        if connection.entry.as_ref().is_some_and(is_paused) {
+        if connection.is_paused() {
             // By another worker, for data that changed: nothing of it leaves here either.
             self.finish(&mut connection, How::Reset);
             self.put(connection);
@@ -151,6 +149,7 @@ impl<K: Kernel> Worker<K> {
         self.load_frames(&mut connection, &mut batch);
         let mut verb = self.options.verb;
         if connection.waits == 0 && !connection.requests.is_empty() {
+            let allowance_bytes = allowance_bytes.saturating_sub(batch.len() as u32);
             verb = self.load_blocks(&mut connection, &mut batch, allowance_bytes, now);
         }
         let bytes = batch.len() as u32;
@@ -259,12 +258,13 @@ impl<K: Kernel> Worker<K> {
         now: Instant,
     ) {
         let mut bytes = 0;
+        let most = self.left_of_share(connection);
         let mut last: Option<(FileIndex, File)> = None;
         for at in 0..connection.requests.len().min(BATCH_BLOCKS_MAX) {
-            if bytes >= allowance_bytes {
+            let block = connection.requests[at];
+            if bytes >= allowance_bytes || at > 0 && u64::from(bytes + block.length) > most {
                 return;
             }
-            let block = connection.requests[at];
             let mut missing = 0;
             for span in content.geometry().spans(block) {
                 if span.is_pad {

@@ -20,11 +20,26 @@ use super::{Worker, limits};
 /// A socket that took nothing for so long is the first to go when memory is short.
 const STALLED: Duration = Duration::from_secs(5);
 
-/// Between two looks at a part of the connections, while the cap is met or some are held back by what others
+/// The part of the cap below which what is left of it is little: a share is then a 64th.
+const TIGHT_PART: u64 = 8;
+
+/// Between two looks at a part of the connections, while little is left of the cap or some are held back by what others
 /// seem to hold: twenty times what it costs.
 const MEMORY_LOOK: Duration = Duration::from_millis(4);
 /// Between two questions how much TCP holds for the whole machine, while that is less than the cap.
 const CONTENT_LOOK: Duration = Duration::from_millis(25);
+
+/// How near the cap is.
+#[derive(Default)]
+pub(super) struct Pressure {
+    /// One was held back by what others seem to hold.
+    is_short: bool,
+    /// Little is left of this worker's part of the cap, but TCP holds less than all the workers may.
+    is_content: bool,
+    /// Connections asked since little was left.
+    asked: usize,
+    next_look: Instant,
+}
 
 impl<K: Kernel> Worker<K> {
     /// Bytes of blocks that may be sent to it now, of the `wanted` ones; with 0 it is held back until
@@ -40,31 +55,48 @@ impl<K: Kernel> Worker<K> {
         if counted == wanted || connection.unacknowledged_bytes == 0 {
             return counted;
         }
-        self.ask_unacknowledged(connection);
+        self.ask_unacknowledged(connection, now);
         let room = self.room_of(connection, wanted);
         if room == 0 {
             self.shared.counters.share_waits.add(1);
             self.hold_back(connection, now);
-        }
-        let acknowledged_bytes = u64::from(connection.acknowledged_bytes);
-        if room < wanted && share::is_short(self.free_bytes(), acknowledged_bytes) {
-            // What others hold decides, of whom some may have acknowledged it meanwhile.
-            self.is_short = true;
+        } else if room < wanted {
+            self.note_short(connection);
         }
         room
     }
 
+    /// Where what others hold decides: some of them may have acknowledged it meanwhile.
+    fn note_short(&mut self, connection: &Connection) {
+        let acknowledged_bytes = u64::from(connection.acknowledged_bytes);
+        self.pressure.is_short |= share::is_short(self.free_bytes(), acknowledged_bytes);
+    }
+
     fn room_of(&self, connection: &Connection, wanted: u32) -> u32 {
-        share::room(self.share_of(connection), connection.unacknowledged_bytes.into(), wanted)
+        let held_bytes = u64::from(connection.unacknowledged_bytes);
+        let first = connection.requests.front().map_or(0, |block| u64::from(block.length));
+        if held_bytes > 0 && self.left_of_share(connection) < first {
+            // A block is sent as a whole, and the largest are of 128 KiB.
+            return 0;
+        }
+        share::room(self.share_of(connection), held_bytes, wanted)
+    }
+
+    /// Bytes that it may be sent before it holds its share.
+    pub(super) fn left_of_share(&self, connection: &Connection) -> u64 {
+        self.share_of(connection).saturating_sub(connection.unacknowledged_bytes.into())
     }
 
     fn share_of(&self, connection: &Connection) -> u64 {
         share::share(self.free_bytes(), connection.acknowledged_bytes.into())
     }
 
-    /// Bytes that sockets may hold beside those they hold.
+    /// Bytes that sockets may hold beside those they hold. While TCP is content some of the other workers'
+    /// parts is free, if nothing is left of this one's.
     fn free_bytes(&self) -> u64 {
-        self.options.unacknowledged_bytes_max.saturating_sub(self.unacknowledged_bytes)
+        let most = self.options.unacknowledged_bytes_max;
+        let free = most.saturating_sub(self.unacknowledged_bytes);
+        if self.pressure.is_content { free.max(most / TIGHT_PART) } else { free }
     }
 
     /// The rest of a batch goes as a whole, once it fits or nothing is held.
@@ -80,7 +112,7 @@ impl<K: Kernel> Worker<K> {
             Outgoing::Blocked(batch) if connection.phase != Phase::Closing => {
                 let rest_bytes = batch.len();
                 if !self.rest_fits(&connection, rest_bytes) {
-                    self.ask_unacknowledged(&mut connection);
+                    self.ask_unacknowledged(&mut connection, now);
                 }
                 self.rest_fits(&connection, rest_bytes)
             }
@@ -96,25 +128,35 @@ impl<K: Kernel> Worker<K> {
         }
     }
 
-    /// Asks what it really holds. True: its peer has acknowledged something since. While the kernel has a
-    /// batch of it, what is counted stands.
-    pub(super) fn ask_unacknowledged(&mut self, connection: &mut Connection) -> bool {
-        if connection.outgoing.is_sending() {
-            return false;
+    /// Asks what it really holds, and notes since when nothing of that was acknowledged. While the kernel has
+    /// a batch of it, or has let its socket go, what is counted stands.
+    fn ask_unacknowledged(&mut self, connection: &mut Connection, now: Instant) {
+        let is_here = matches!(
+            connection.phase,
+            Phase::Greeting | Phase::Loading | Phase::Serving | Phase::Draining
+        );
+        if connection.outgoing.is_sending() || !is_here {
+            return;
         }
         let is = self.kernel.unacknowledged_bytes(connection.socket);
         let counted = std::mem::replace(&mut connection.unacknowledged_bytes, is);
         self.unacknowledged_bytes = self.unacknowledged_bytes - u64::from(counted) + u64::from(is);
         let acknowledged = counted.saturating_sub(is);
         connection.acknowledged_bytes = connection.acknowledged_bytes.saturating_add(acknowledged);
-        acknowledged > 0
+        if acknowledged > 0 {
+            connection.blocked_since = Some(now);
+        } else if is > 0 {
+            connection.blocked_since.get_or_insert(now);
+        }
     }
 
     /// Nothing is sent to it before it is asked again.
     fn hold_back(&mut self, connection: &mut Connection, now: Instant) {
         connection.is_held_back = true;
+        self.note_short(connection);
         let since = *connection.blocked_since.get_or_insert(now);
-        let at = now.after(share::asked_again_after(now.since(since)));
+        let rate = connection.rate.bytes_per_s(now);
+        let at = now.after(share::asked_again_after(now.since(since), rate));
         self.held_back.push(Reverse((at, connection.id.slot, connection.id.generation)));
     }
 
@@ -141,9 +183,7 @@ impl<K: Kernel> Worker<K> {
     }
 
     fn ask_one_held_back(&mut self, connection: &mut Connection, now: Instant) {
-        if self.ask_unacknowledged(connection) {
-            connection.blocked_since = Some(now);
-        }
+        self.ask_unacknowledged(connection, now);
         let has_room = match &connection.outgoing {
             Outgoing::Blocked(batch) => self.rest_fits(connection, batch.len()),
             _ => self.room_of(connection, connection.wanted_bytes()) > 0,
@@ -155,7 +195,7 @@ impl<K: Kernel> Worker<K> {
 
     /// Asks so many connections, in turn, for what they have not acknowledged: their sum is then near the
     /// truth far below the cap too. Those held back are asked when their time comes.
-    pub(super) fn look_at_unacknowledged(&mut self, count: usize) {
+    pub(super) fn look_at_unacknowledged(&mut self, count: usize, now: Instant) {
         for _ in 0..self.places.len().min(count) {
             self.next_asked = (self.next_asked + 1) % self.places.len();
             let place = self.places.get_mut(self.next_asked);
@@ -163,53 +203,62 @@ impl<K: Kernel> Worker<K> {
                 continue;
             };
             if connection.unacknowledged_bytes > 0 && !connection.is_held_back {
-                self.ask_unacknowledged(&mut connection);
+                self.ask_unacknowledged(&mut connection, now);
             }
             self.places[self.next_asked].connection = Some(connection);
         }
     }
 
-    /// Looks faster while some are held back by what others seem to hold. Where a block for each is more
-    /// than the cap, and once all have been asked, those that have taken nothing for longest are reset.
+    /// Looks faster while some are held back by what others seem to hold. Where little is left of the cap, and
+    /// all have been asked, those that have taken nothing for longest are reset: a block for each may be
+    /// more than the cap, and peers that read once and then stopped would leave others very small shares.
     pub(super) fn mind_memory(&mut self, now: Instant) {
-        let is_over = self.unacknowledged_bytes > self.options.unacknowledged_bytes_max;
-        if !is_over {
-            self.asked_over = 0;
+        let most = self.options.unacknowledged_bytes_max;
+        let is_tight = most.saturating_sub(self.unacknowledged_bytes) < most / TIGHT_PART;
+        if !is_tight {
+            (self.pressure.asked, self.pressure.is_content) = (0, false);
         }
-        if !(is_over || self.is_short) || now < self.next_memory_look {
+        if !(is_tight || self.pressure.is_short) || now < self.pressure.next_look {
             return;
         }
-        self.is_short = false;
-        if is_over && self.tcp_is_content() {
-            self.next_memory_look = now.after(CONTENT_LOOK);
+        let was_short = std::mem::take(&mut self.pressure.is_short);
+        let is_content = is_tight && self.tcp_is_content();
+        self.pressure.is_content = is_content && self.options.workers > 1;
+        if is_content && !was_short {
+            self.pressure.next_look = now.after(CONTENT_LOOK);
             return;
         }
-        self.next_memory_look = now.after(MEMORY_LOOK);
-        self.look_at_unacknowledged(limits::UNACKNOWLEDGED_ASKED_PER_TURN);
-        if is_over {
-            self.asked_over += limits::UNACKNOWLEDGED_ASKED_PER_TURN;
-            if self.asked_over >= self.places.len() {
-                self.asked_over = 0;
+        self.pressure.next_look = now.after(MEMORY_LOOK);
+        self.look_at_unacknowledged(limits::UNACKNOWLEDGED_ASKED_PER_TURN, now);
+        if is_tight && !is_content {
+            self.pressure.asked += limits::UNACKNOWLEDGED_ASKED_PER_TURN;
+            if self.pressure.asked >= self.places.len() {
+                self.pressure.asked = 0;
                 self.reset_stalled(now);
             }
         }
     }
 
-    /// Resets those that have taken nothing for longest, until the rest is below the cap.
+    /// Resets those that have taken nothing for longest, of those that hold more than a peer that comes now may
+    /// hold: until enough is left of the cap. Over the cap, all that hold anything to speak of.
     fn reset_stalled(&mut self, now: Instant) {
+        let most = self.options.unacknowledged_bytes_max;
+        let mut all = self.unacknowledged_bytes;
+        let (least, until) = match all > most {
+            true => (limits::UNACKNOWLEDGED_FLOOR_BYTES, most),
+            false => (share::share(self.free_bytes(), 0), most - most / TIGHT_PART),
+        };
         let connections = self.places.iter().filter_map(|place| place.connection.as_deref());
         let stalled = connections.filter_map(|connection| {
             let bytes = u64::from(connection.unacknowledged_bytes);
             let since = connection.blocked_since?;
             let is_stalled = now.since(since) >= STALLED && connection.phase != Phase::Closing;
-            let is_burden = bytes > limits::UNACKNOWLEDGED_FLOOR_BYTES;
-            (is_stalled && is_burden).then_some((since, connection.id, bytes))
+            (is_stalled && bytes > least).then_some((since, connection.id, bytes))
         });
         let mut stalled: Vec<_> = stalled.collect();
         stalled.sort_unstable_by_key(|(since, id, _)| (*since, id.slot));
-        let mut all = self.unacknowledged_bytes;
         for (_, id, bytes) in stalled {
-            if all <= self.options.unacknowledged_bytes_max {
+            if all <= until {
                 break;
             }
             all -= bytes;

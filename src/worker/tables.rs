@@ -15,6 +15,8 @@ pub struct Tables {
     pub deadlines: usize,
     /// Connections that wait for their turn.
     pub ready: usize,
+    /// That hold their share, those that have gone among them.
+    pub held_back: usize,
     pub fetches: usize,
     pub opens: usize,
     /// Connections that wait for the next tick.
@@ -31,6 +33,7 @@ impl<K: Kernel> Worker<K> {
             connections: self.places.len() - self.free.len(),
             deadlines: self.deadlines.len(),
             ready: self.fair.len(),
+            held_back: self.held_back.len(),
             fetches: self.fetches.len(),
             opens: self.opens.len(),
             for_next_tick: self.for_next_tick.len(),

@@ -57,9 +57,16 @@ fn less_than_a_quarter_of_the_share_is_waited_for() {
 }
 
 #[test]
-fn one_that_was_idle_for_longer_is_asked_less_often() {
-    let after = |ms| asked_again_after(Duration::from_millis(ms)).as_millis();
+fn one_that_was_idle_for_longer_or_is_slow_is_asked_less_often() {
+    let after = |ms| asked_again_after(Duration::from_millis(ms), 0).as_millis();
     assert_eq!([0, 3, 40, 400, 4_000, 60_000].map(after), [1, 1, 10, 100, 1_000, 1_000]);
+    let after = |rate| asked_again_after(Duration::from_millis(40), rate).as_millis();
+    let rates = [1, FRAME_BYTES, 20_000, 1 << 30, u64::MAX];
+    assert_eq!(
+        rates.map(after),
+        [1_000, 62, 51, 10, 10],
+        "one that is slow is asked as often as it takes a block"
+    );
 }
 
 proptest! {

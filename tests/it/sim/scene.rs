@@ -4,6 +4,7 @@
 
 mod comings;
 mod rests;
+mod shares;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,15 +27,6 @@ use crate::peer::{CHOKE, INTERESTED, PIECE, REQUEST, UNCHOKE, frame, handshake, 
 
 const BLOCK: u32 = 16_384;
 
-/// A block with its header.
-const FRAME: u64 = BLOCK as u64 + 13;
-
-/// Bytes that a socket would hold.
-const SEND_BYTES: u64 = 256 << 10;
-
-/// Bytes that a peer takes without reading: the most of the fourth block stays in our socket.
-const WINDOW_BYTES: usize = 52_000;
-
 struct Scene {
     world: World,
     hand: Hand,
@@ -46,14 +38,24 @@ struct Scene {
 
 impl Scene {
     fn new(world: sim::Options, verb: Verb, slots: Slots, unacknowledged_bytes_max: u64) -> Scene {
-        // A torrent with a whole block in its first piece.
+        Scene::with(BLOCK, world, verb, slots, unacknowledged_bytes_max)
+    }
+
+    /// A torrent with so many bytes in its first piece.
+    fn with(
+        least: u32,
+        world: sim::Options,
+        verb: Verb,
+        slots: Slots,
+        unacknowledged_bytes_max: u64,
+    ) -> Scene {
         let (world, model) = (0..)
             .map(|seed| {
                 let made = World::new(world.clone());
                 let model = ModelTorrent::new(&made, &mut Random::new(seed), TorrentId(0));
                 (made, model)
             })
-            .find(|(_, model)| model.piece_bytes(0) >= u64::from(BLOCK))
+            .find(|(_, model)| model.piece_bytes(0) >= u64::from(least))
             .unwrap();
         let mailbox = Mailbox::new();
         let admission = Arc::new(Admission::new(100, 0));
@@ -85,11 +87,16 @@ impl Scene {
 
     /// A peer that asks for the first block so many times.
     fn peer(&self, number: u16, requests: usize) -> Remote {
+        self.peer_of(number, requests, BLOCK)
+    }
+
+    /// Asks for the first `length` bytes so many times.
+    fn peer_of(&self, number: u16, requests: usize, length: u32) -> Remote {
         let from = ([10, 0, 1, 1], 1_000 + number).into();
         let remote = self.world.connect(from, ([10, 0, 0, 1], 6881).into()).unwrap();
         let mut bytes = handshake(self.model.info_hash, [0; 8]);
         bytes.extend(frame(INTERESTED, &[]));
-        bytes.extend(frame(REQUEST, &request_body(0, 0, BLOCK)).repeat(requests));
+        bytes.extend(frame(REQUEST, &request_body(0, 0, length)).repeat(requests));
         assert_eq!(remote.write(&bytes), bytes.len());
         remote
     }
@@ -125,72 +132,6 @@ impl Scene {
                 look(self);
             }
         }
-    }
-}
-
-/// Peers beside each other for ten seconds: ten that read nothing, one that reads 10,000 bytes each ten
-/// milliseconds, and one that reads all.
-struct Stalled {
-    /// How many of the ten were reset.
-    gone: usize,
-    /// The most that was counted as not acknowledged, and what was at the end.
-    held_most: u64,
-    held: u64,
-    /// The most that one of the ten was sent.
-    sent_most: usize,
-    slow_bytes: usize,
-}
-
-fn stalled(unacknowledged_bytes_max: u64, tells_tcp_bytes: bool) -> Stalled {
-    let world = sim::Options {
-        tells_tcp_bytes,
-        send_bytes: (SEND_BYTES, SEND_BYTES),
-        window_bytes: (WINDOW_BYTES as u64, WINDOW_BYTES as u64),
-        ..sim::Options::calm(1)
-    };
-    let mut scene = Scene::new(world, Verb::Splice, Slots::Unlimited, unacknowledged_bytes_max);
-    let stalled: Vec<Remote> = (0..10).map(|number| scene.peer(number, 100)).collect();
-    let reader = scene.peer(10, 200);
-    let slow = scene.peer(11, 1_000);
-    let (mut got, mut slow_bytes, mut held_most) = (0, 0, 0);
-    scene.play(10_000_000, |scene| {
-        got += reader.read().len();
-        slow_bytes += slow.read_at_most(10_000).len();
-        held_most = held_most.max(scene.hand.counters.unacknowledged_bytes.read());
-    });
-    assert!(got > 200 * BLOCK as usize, "the reader has {got} bytes");
-    assert_eq!((reader.state(), slow.state()), (RemoteState::Open, RemoteState::Open));
-    assert!(scene.faults.is_empty(), "{:?}", scene.faults);
-    let gone = stalled.iter().filter(|remote| remote.state() != RemoteState::Open).count();
-    let resets = scene.hand.counters.resets_for_memory.read();
-    assert_eq!(gone as u64, resets);
-    let held = scene.hand.counters.unacknowledged_bytes.read();
-    assert_eq!(scene.hand.counters.held_back.read() > 0, gone < 10);
-    let sent_most = stalled.iter().map(Remote::unread).max().unwrap();
-    Stalled { gone, held_most, held, sent_most, slow_bytes }
-}
-
-#[test]
-fn peers_that_stall_hold_their_share_and_are_not_reset() {
-    // With so little a share is a block, and with so much it is four.
-    for (cap, share) in [(1 << 20, FRAME), (1 << 30, 4 * FRAME)] {
-        let Stalled { gone, held_most, held, sent_most, slow_bytes } = stalled(cap, false);
-        assert_eq!(gone, 0, "{held} bytes of {cap} were held");
-        // The slow one and the reader have shown that they read.
-        assert!(held <= 10 * share + SEND_BYTES, "{held} bytes held");
-        assert!(held_most <= cap, "{held_most} bytes were held");
-        assert!(sent_most <= WINDOW_BYTES, "{sent_most} bytes taken");
-        assert!(slow_bytes > 9_000_000, "the slow one has {slow_bytes} bytes");
-    }
-}
-
-#[test]
-fn where_a_block_for_each_is_too_much_those_that_stall_are_reset() {
-    for tells in [true, false] {
-        let Stalled { gone, held, slow_bytes, .. } = stalled(100_000, tells);
-        assert!(gone > 0 && held <= 100_000, "{gone} are gone, {held} bytes held");
-        assert!(held > 100_000 - 3 * FRAME, "more than was needed: {held} bytes held");
-        assert!(slow_bytes > 9_000_000, "the slow one has {slow_bytes} bytes");
     }
 }
 
