@@ -1,7 +1,12 @@
 //! Which torrents are served: all, those on a list, or all but those on a list. A list is a file,
 //! read by a thread of its own; whoever answers announces looks at what that thread published last.
+//! Who is served: everybody, or those with a passkey, by another such thread.
 
+mod accounts;
+mod ledger;
 mod list;
+mod members;
+mod private;
 mod watch;
 
 use std::path::PathBuf;
@@ -10,10 +15,15 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Cache};
 use hashbrown::HashSet;
 use ringseed_meta::InfoHash;
+use ringseed_users::UsersError;
 
 use crate::snapshot::SnapshotNotice;
+use crate::swarm::Bounds;
 
+pub(crate) use accounts::Accounts;
 pub use list::ListError;
+pub(crate) use members::{Stranger, split_path};
+pub(crate) use private::Private;
 pub(crate) use watch::Watch;
 
 /// A list of torrents, and what it means. A file holds an infohash a line: 40 hexadecimal digits,
@@ -37,6 +47,7 @@ pub enum Listed {
 }
 
 /// What became of a look at a list whose file has changed, or of a snapshot.
+/// What became of a look at a list or at users whose file has changed.
 #[derive(Debug)]
 pub enum Notice {
     /// Of a snapshot.
@@ -50,6 +61,15 @@ pub enum Notice {
     },
     /// It could not be read; the one before stays in force.
     Failed(ListError),
+    /// Those who may announce are others than before.
+    Users {
+        /// Their file.
+        path: PathBuf,
+        /// How many there are.
+        users: usize,
+    },
+    /// The file of users could not be read or written.
+    UsersFailed(UsersError),
 }
 
 impl std::fmt::Display for Notice {
@@ -60,6 +80,13 @@ impl std::fmt::Display for Notice {
                 write!(f, "list {}: in force, with {torrents} torrents", path.display())
             }
             Notice::Failed(error) => write!(f, "{error}; the list as it was before stays in force"),
+            Notice::Users { path, users } => {
+                write!(f, "users {}: in force, with {users} who may announce", path.display())
+            }
+            Notice::UsersFailed(error) => write!(
+                f,
+                "{error}; who could announce before still can, and what they move is kept in memory"
+            ),
         }
     }
 }
@@ -107,18 +134,33 @@ impl Access {
     }
 }
 
-/// Where the list in force is published: written by one thread, read without waiting by any.
+/// Where the list in force, and who may announce, are published: written by a thread each, read
+/// without waiting by any.
 #[derive(Clone, Debug, Default)]
-pub struct Published(Arc<ArcSwap<Access>>);
+pub struct Published {
+    list: Arc<ArcSwap<Access>>,
+    /// `None`: everybody may announce.
+    users: Option<accounts::Shared>,
+}
 
 impl Published {
     /// Puts `access` in force; gives back what was before.
     pub(crate) fn put(&self, access: Access) -> Arc<Access> {
-        self.0.swap(Arc::new(access))
+        self.list.swap(Arc::new(access))
     }
 
     pub(crate) fn reader(&self) -> Reader {
-        Reader(Cache::new(self.0.clone()))
+        Reader(Cache::new(self.list.clone()))
+    }
+
+    /// The same, for the users of `accounts` only.
+    pub(crate) fn for_users_of(self, accounts: &Accounts) -> Published {
+        Published { users: Some(accounts.shared()), ..self }
+    }
+
+    /// Private mode, if it is on.
+    pub(crate) fn private(&self, key: &[u8; 16], bounds: &Bounds) -> Option<Private> {
+        self.users.clone().map(|shared| Private::new(shared, key, bounds))
     }
 }
 

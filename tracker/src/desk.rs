@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringseed_meta::{InfoHash, Instant};
+use ringseed_users::UserId;
 use ringseed_wire::tracker::{AnnounceRequest, ScrapeStats, compact};
 use ringseed_wire::tracker_http::{PeerEntry, Retry};
+use ringseed_wire::tracker_udp;
 
-use crate::access::{Published, Reader, Unserved};
+use crate::access::{Private, Published, Reader, Stranger, Unserved};
 use crate::connection_id::ConnectionIds;
 use crate::figures::{ByProtocol, Figures};
 use crate::http::Proxies;
@@ -166,6 +168,8 @@ pub(crate) enum Refused {
     ReservedPort { port: u16, port_min: u16 },
     #[error("this tracker does not serve this torrent")]
     Unserved(Unserved),
+    #[error(transparent)]
+    Stranger(#[from] Stranger),
 }
 
 impl Refused {
@@ -173,7 +177,9 @@ impl Refused {
     pub(crate) fn retry(self) -> Retry {
         match self {
             // The same client announces the same port until somebody changes it.
-            Refused::ReservedPort { .. } | Refused::Unserved(Unserved::Denied) => Retry::Never,
+            Refused::ReservedPort { .. }
+            | Refused::Unserved(Unserved::Denied)
+            | Refused::Stranger(_) => Retry::Never,
             Refused::Unserved(Unserved::NotAllowed) => {
                 Retry::InMinutes(limits::NOT_ALLOWED_RETRY_MIN)
             }
@@ -229,6 +235,8 @@ pub(crate) struct Counters {
     pub(crate) overfull_connections: u64,
     /// Announces of torrents that a list does not let be served.
     pub(crate) unserved_announces: u64,
+    /// Announces and scrapes without the passkey of a user, where one is needed.
+    pub(crate) strangers: u64,
     /// Requests that were not understood or not allowed.
     pub(crate) refused_requests: u64,
     /// Connections over the bound, or over the share of their host in a crowded tracker.
@@ -244,6 +252,8 @@ pub(crate) struct Desk {
     pub(crate) swarms: Swarms,
     pub(crate) rules: Rules,
     access: Reader,
+    /// `None`: everybody may announce.
+    private: Option<Private>,
     pub(crate) ids: ConnectionIds,
     /// Where they have their next key from.
     pub(crate) fresh_key: fn() -> Option<[u8; 16]>,
@@ -271,6 +281,7 @@ impl Desk {
             swarms: Desk::swarms(rules, secrets),
             rules,
             access: access.reader(),
+            private: access.private(&secrets.tables, &rules.bounds),
             ids: ConnectionIds::new(&secrets.connection_ids),
             fresh_key: secrets.fresh_key,
             counters: Counters::default(),
@@ -293,6 +304,59 @@ impl Desk {
     /// Seconds after which a client is asked to announce again.
     pub(crate) fn interval_s(&self) -> u32 {
         self.load.stretch(self.rules.interval_s())
+    }
+
+    /// Only users may announce and scrape.
+    pub(crate) fn is_private(&self) -> bool {
+        self.private.is_some()
+    }
+
+    /// Whose request it is, by the passkey of its path; `None` where everybody may ask.
+    ///
+    /// # Errors
+    /// It is nobody's who may.
+    pub(crate) fn user(&mut self, passkey: Option<&str>) -> Result<Option<UserId>, Refused> {
+        let user = self.private.as_mut().map(|private| private.find(passkey)).transpose();
+        self.known(user)
+    }
+
+    /// The same for an announce over UDP (BEP 41).
+    ///
+    /// # Errors
+    /// As [`Desk::user`].
+    pub(crate) fn user_of_url(
+        &mut self,
+        options: tracker_udp::Options<'_>,
+    ) -> Result<Option<UserId>, Refused> {
+        let user = self.private.as_mut().map(|private| private.find_in_url(options)).transpose();
+        self.known(user)
+    }
+
+    /// A scrape over UDP has no room for a passkey.
+    ///
+    /// # Errors
+    /// Only users may scrape.
+    pub(crate) fn may_scrape_udp(&mut self) -> Result<(), Refused> {
+        let may = if self.is_private() { Err(Stranger::UdpScrape) } else { Ok(None) };
+        self.known(may).map(|_| ())
+    }
+
+    fn known(&mut self, user: Result<Option<UserId>, Stranger>) -> Result<Option<UserId>, Refused> {
+        self.counters.strangers += u64::from(user.is_err());
+        Ok(user?)
+    }
+
+    /// Takes note of what the announce of a user that was taken in says of bytes.
+    fn count(&mut self, now: Instant, user: Option<UserId>, request: &AnnounceRequest) {
+        if let (Some(private), Some(user)) = (&mut self.private, user) {
+            private.count(now, user, request);
+        }
+    }
+
+    /// When [`Desk::turn`] next has something to do.
+    pub(crate) fn deadline(&self) -> Instant {
+        let moved = self.private.as_ref().and_then(Private::deadline);
+        moved.map_or(self.swarms.deadline(), |moved| moved.min(self.swarms.deadline()))
     }
 
     /// Whether an announce may be taken in at all; counts it either way. Nothing of one that is
@@ -322,9 +386,11 @@ impl Desk {
         &mut self,
         now: Instant,
         from: IpAddr,
+        user: Option<UserId>,
         request: &AnnounceRequest,
     ) -> Result<ScrapeStats, Refused> {
         self.admit(request)?;
+        self.count(now, user, request);
         Ok(self.swarms.announce(now, from, request, &mut self.handed_out))
     }
 
@@ -336,10 +402,12 @@ impl Desk {
         &mut self,
         now: Instant,
         from: IpAddr,
+        user: Option<UserId>,
         request: &AnnounceRequest,
         hint: Hint,
     ) -> Result<(ScrapeStats, &[u8]), Refused> {
         self.admit(request)?;
+        self.count(now, user, request);
         self.packed.clear();
         let stats = self.swarms.announce_packed(now, from, request, hint, &mut self.packed);
         Ok((stats, &self.packed))
@@ -357,12 +425,16 @@ impl Desk {
     pub(crate) fn turn(&mut self, now: Instant) {
         self.since.get_or_insert(now);
         self.swarms.expire(now);
+        if let Some(private) = &mut self.private {
+            private.turn(now);
+        }
     }
 
     /// What is shown.
     pub(crate) fn figures(&mut self, now: Instant) -> Figures {
         let access = self.access.seen();
         let (listed_torrents, is_stale) = (access.torrents() as u64, access.is_stale);
+        let users = self.private.as_mut().map_or(0, Private::users) as u64;
         let counters = &self.counters;
         let by_protocol = |all: u64, http: u64| ByProtocol { http, udp: all.saturating_sub(http) };
         Figures {
@@ -375,6 +447,8 @@ impl Desk {
             unserved_announces: counters.unserved_announces,
             listed_torrents,
             stale_list: u64::from(is_stale),
+            users,
+            strangers: counters.strangers,
             refused_requests: counters.refused_requests,
             connections: self.connections as u64,
             accepted_connections: counters.accepted_connections,

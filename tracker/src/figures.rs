@@ -31,6 +31,10 @@ pub(crate) struct Figures {
     pub(crate) listed_torrents: u64,
     /// 1 when the list's file has changed and could not be read.
     pub(crate) stale_list: u64,
+    /// Those that may announce where a tracker is private.
+    pub(crate) users: u64,
+    /// Announces and scrapes without the passkey of a user, where one is needed.
+    pub(crate) strangers: u64,
     /// Requests that were not understood or not allowed.
     pub(crate) refused_requests: u64,
     /// HTTP connections that are open.
@@ -85,7 +89,7 @@ impl Figures {
         self.of_swarms().into_iter().chain(self.of_sockets()).collect()
     }
 
-    fn of_swarms(&self) -> [Row; 12] {
+    fn of_swarms(&self) -> [Row; 14] {
         use Value::{Counter, Counters, Gauge};
         [
             row("uptime_seconds", "Time since the tracker started", Gauge(self.uptime_seconds)),
@@ -97,11 +101,7 @@ impl Figures {
                 Counter(self.displaced_peers),
             ),
             row("announces", "Announces taken in", Counters(self.announces)),
-            row(
-                "scraped_torrents",
-                "Torrents asked after by scrapes",
-                Counters(self.scraped_torrents),
-            ),
+            row("scraped_torrents", "Torrents scraped", Counters(self.scraped_torrents)),
             row(
                 "unserved_announces",
                 "Announces of torrents that a list does not let be served",
@@ -117,6 +117,8 @@ impl Figures {
                 "Whether the list has changed and could not be read: 1, else 0",
                 Gauge(self.stale_list),
             ),
+            row("users", "Users that may announce; 0 where everybody may", Gauge(self.users)),
+            row("strangers", "Announces and scrapes without a passkey", Counter(self.strangers)),
             row(
                 "refused_requests",
                 "Requests that were not understood or not allowed",
@@ -288,6 +290,8 @@ mod tests {
             waiting_bytes: 22,
             snapshots: 19,
             failed_snapshots: 20,
+            users: 23,
+            strangers: 24,
         }
     }
 
@@ -315,6 +319,8 @@ mod tests {
                 "ringseed_tracker_unserved_announces_total 15",
                 "ringseed_tracker_listed_torrents 16",
                 "ringseed_tracker_stale_list 17",
+                "ringseed_tracker_users 23",
+                "ringseed_tracker_strangers_total 24",
                 "ringseed_tracker_refused_requests_total 9",
                 "ringseed_tracker_snapshots_total 19",
                 "ringseed_tracker_failed_snapshots_total 20",

@@ -49,6 +49,28 @@ pub const LIST_SETTLED: Duration = Duration::from_secs(2);
 /// mount that does not answer is not waited for.
 pub const LIST_STOP: Duration = Duration::from_secs(2);
 
+/// Time between two looks at the file of users: a passkey counts within half a second after it was
+/// given, and one that was revoked does not.
+pub const USERS_LOOK: Duration = Duration::from_millis(250);
+
+/// Time between two batches of what users have moved: an idle tracker makes none.
+pub const MOVED_EVERY: Duration = Duration::from_millis(250);
+
+/// Batches that wait for the thread which writes them: a disk may hang for seconds. What comes then is
+/// summed where it is, a sum a user.
+pub const MOVED_BATCHES_MAX: usize = 64;
+
+/// Bytes that one announce can add to what a user has moved: what 100 Gb/s bring in 45 minutes. More is
+/// a client's nonsense and counts nothing.
+pub const MOVED_BYTES_MAX: u64 = 1 << 45;
+
+/// Tables in which the sums that peers told last are kept: of millions of peers each has some ten
+/// thousand, which move in half a millisecond when it grows.
+pub const LEDGER_SHELVES: usize = 256;
+
+/// Time after which the next of them is looked through for silent peers: all within five minutes.
+pub const LEDGER_SWEEP: Duration = Duration::from_secs(1);
+
 /// Minutes after which a client may ask again for a torrent that is not on the list of those that are
 /// served (BEP 31): whoever keeps the list may be about to add it.
 pub const NOT_ALLOWED_RETRY_MIN: u32 = 30;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod settings;
+mod user;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use ringseed_tracker::{Notice, Options, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use settings::Arguments;
+use settings::{Arguments, Command};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,7 +23,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const DESCRIPTORS_BESIDE: usize = 64;
 
 fn main() -> ExitCode {
-    let server = match begin(Arguments::parse()) {
+    let mut arguments = Arguments::parse();
+    if let Some(Command::User(arguments)) = arguments.command.take() {
+        return match user::run(arguments, std::time::SystemTime::now()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, 1),
+        };
+    }
+    let server = match begin(arguments) {
         Ok(Some(server)) => server,
         Ok(None) => return ExitCode::SUCCESS,
         Err(error) => return fail(&error, 2),
@@ -33,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what became of a list that has changed.
+/// Says what became of a list or of users that have changed.
 fn tell(notice: &Notice) {
     // With stderr closed there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "ringseed-tracker: {notice}");

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -14,7 +15,7 @@ use ringseed_ring::{
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::access::{ListError, ListFile, Notice, Published, Watch};
+use crate::access::{Accounts, ListError, ListFile, Notice, Published, Watch};
 use crate::desk::{Rules, Secrets};
 use crate::limits;
 use crate::snapshot::{Feed, Keeper, SnapshotError, SnapshotFile};
@@ -32,6 +33,8 @@ pub struct Options {
     /// The torrents that are served, or are not; all are without a list. It is looked at each
     /// second and may change at any time.
     pub list: Option<ListFile>,
+    /// The file of the users who may announce; everybody may without one.
+    pub users: Option<PathBuf>,
     /// Where the swarms are kept over a restart; nowhere without one.
     pub snapshot: Option<SnapshotFile>,
     /// Told what became of a list that has changed or of a snapshot, by the thread that found out.
@@ -68,6 +71,9 @@ pub enum StartError {
     /// The snapshot cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The file of users cannot be used.
+    #[error(transparent)]
+    Users(#[from] ringseed_users::UsersError),
     /// Neither io_uring nor epoll could be set up, or not the one asked for.
     #[error(transparent)]
     Kernel(#[from] ringseed_ring::StartError),
@@ -93,6 +99,8 @@ pub struct Server {
     _watch: Watch,
     /// As above, once the last snapshot is written.
     _keeper: Option<Keeper>,
+    /// As above, once it has written what was moved.
+    _accounts: Option<Accounts>,
 }
 
 /// Stops a server from any thread.
@@ -124,7 +132,12 @@ impl Server {
     pub fn start(options: Options) -> Result<Server, StartError> {
         options.rules.check()?;
         let watch = Watch::start(options.list.clone(), options.tell)?;
-        let access = watch.published();
+        let users = options.users.clone().map(|path| Accounts::start(path, options.tell));
+        let accounts = users.transpose()?;
+        let access = match &accounts {
+            Some(accounts) => watch.published().for_users_of(accounts),
+            None => watch.published(),
+        };
         let http = listen_all(Type::STREAM, &options.http)?;
         let udp = listen_all(Type::DGRAM, &options.udp)?;
         if http.is_empty() && udp.is_empty() {
@@ -162,6 +175,7 @@ impl Server {
             thread: Some(thread),
             _watch: watch,
             _keeper: keeper,
+            _accounts: accounts,
         })
     }
 

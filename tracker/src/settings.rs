@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringseed_ring::KernelChoice;
 use ringseed_tracker::{
     Audience, ListFile, Listed, Options, Prefix, Proxies, Rules, SnapshotFile, limits,
@@ -19,7 +19,12 @@ use serde::{Deserialize, Serialize};
 /// Serves every torrent, or those that a list says; keeps all in memory. The first line it prints names the announce URLs,
 /// with the ports that the system picked where 0 was asked for.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct Arguments {
     /// TOML file with settings, by the names of the flags: interval = 900. Flags count before it.
     #[arg(long, value_name = "FILE")]
@@ -31,6 +36,27 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     settings: Settings,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What else the program does.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Adds, lists and revokes the users of a private tracker, whether it runs or not.
+    User(crate::user::Arguments),
+}
+
+/// The file of users that is named by a flag, or in the settings in `config`.
+pub(crate) fn users_file(users: Option<PathBuf>, config: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let named = match (users, config) {
+        (Some(users), _) => Some(users),
+        (None, Some(config)) => read(config)?.users,
+        (None, None) => None,
+    };
+    named
+        .context("no file of users is named: give --users FILE, or --config FILE with a line users")
 }
 
 const AFTER_HELP: &str = "\
@@ -112,6 +138,11 @@ pub(crate) struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     deny_list: Option<PathBuf>,
 
+    /// File of users: only they may announce, each with a passkey of its own in the URL. It is made
+    /// where there is none; `ringseed-tracker user` changes it at any time.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    users: Option<PathBuf>,
     /// File in which the swarms are kept over a restart: written beside and renamed, at times and at a
     /// stop. A file of its own for each tracker.
     #[arg(long, value_name = "FILE")]
@@ -197,6 +228,7 @@ impl Settings {
             pages: self.pages.or(other.pages),
             allow_list: self.allow_list.or(other.allow_list),
             deny_list: self.deny_list.or(other.deny_list),
+            users: self.users.or(other.users),
             snapshot: self.snapshot.or(other.snapshot),
             snapshot_every: self.snapshot_every.or(other.snapshot_every),
             kernel: self.kernel.or(other.kernel),
@@ -235,12 +267,12 @@ impl Settings {
         let kernel = self.kernel.map_or(KernelChoice::default(), KernelChoice::from);
         let every = self.snapshot_every.map_or(limits::SNAPSHOT_EVERY, Duration::from_secs);
         let snapshot = self.snapshot.map(|path| SnapshotFile { path, every });
-        Ok(Options { http, udp, rules, list, snapshot, tell: None, kernel })
+        Ok(Options { http, udp, rules, list, users: self.users, snapshot, tell: None, kernel })
     }
 
     /// All of them, as they are in `options`.
     fn of(options: &Options) -> Settings {
-        let Options { http, udp, rules, list, snapshot, tell: _, kernel } = options;
+        let Options { http, udp, rules, list, users, snapshot, tell: _, kernel } = options;
         let every = snapshot.as_ref().map_or(limits::SNAPSHOT_EVERY, |snapshot| snapshot.every);
         let list = |listed| {
             list.as_ref().filter(|list| list.listed == listed).map(|list| list.path.clone())
@@ -260,6 +292,7 @@ impl Settings {
             pages: Some(rules.pages.into()),
             allow_list: list(Listed::Allowed),
             deny_list: list(Listed::Denied),
+            users: users.clone(),
             snapshot: snapshot.as_ref().map(|snapshot| snapshot.path.clone()),
             snapshot_every: Some(every.as_secs()),
             kernel: Some((*kernel).into()),

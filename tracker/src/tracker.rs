@@ -134,7 +134,7 @@ impl Tracker {
 
     fn deadline(&self) -> Instant {
         let sockets = [self.http.deadline(), self.udp.deadline()];
-        let others = [Some(self.desk.swarms.deadline()), self.saver.as_ref().map(Saver::deadline)];
+        let others = [Some(self.desk.deadline()), self.saver.as_ref().map(Saver::deadline)];
         let next = sockets.into_iter().chain(others).flatten().min();
         next.unwrap_or(Instant::ZERO)
     }

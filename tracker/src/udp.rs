@@ -223,11 +223,18 @@ fn answer(desk: &mut Desk, now: Instant, asked: &mut Asked<'_>, out: &mut Vec<u8
         Ok(Request::Connect { transaction_id }) => {
             write_connect_response(out, *transaction_id, desk.ids.issue(now, ip));
         }
-        Ok(Request::Announce { transaction_id, announce, .. }) => {
+        Ok(Request::Announce { transaction_id, announce, options, .. }) => {
             let wanted = announce.numwant.unwrap_or(limits::HANDED_OUT_DEFAULT as u32);
             announce.numwant = Some(wanted.min(peers_max(ip)));
             let interval_s = desk.interval_s();
-            match desk.announce_packed(now, ip, announce, asked.hint) {
+            let user = match desk.user_of_url(*options) {
+                Ok(user) => user,
+                Err(refused) => {
+                    write_error(out, *transaction_id, &refused.to_string());
+                    return true;
+                }
+            };
+            match desk.announce_packed(now, ip, user, announce, asked.hint) {
                 Ok((stats, peers)) => {
                     write_announce_response(out, *transaction_id, interval_s, stats, peers);
                 }
@@ -235,6 +242,10 @@ fn answer(desk: &mut Desk, now: Instant, asked: &mut Asked<'_>, out: &mut Vec<u8
             }
         }
         Ok(Request::Scrape { transaction_id, info_hashes, .. }) => {
+            if let Err(refused) = desk.may_scrape_udp() {
+                write_error(out, *transaction_id, &refused.to_string());
+                return true;
+            }
             let stats = info_hashes.iter().map(|info_hash| desk.scrape(ip, &info_hash));
             write_scrape_response(out, *transaction_id, stats);
         }

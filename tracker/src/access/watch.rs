@@ -21,28 +21,44 @@ pub(crate) type Tell = fn(&Notice);
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     published: Published,
-    running: Option<Running>,
+    _running: Option<Running>,
 }
 
-/// The thread, and how it is ended.
+/// A thread, and how it is ended: by dropping this.
 #[derive(Debug)]
-struct Running {
+pub(super) struct Running {
     /// Nothing is sent: its end is the message.
-    until: SyncSender<()>,
+    until: Option<SyncSender<()>>,
     /// As above: the thread has ended.
     gone: Receiver<()>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Running {
-    fn start(follow: impl FnOnce(&Receiver<()>) + Send + 'static) -> io::Result<Running> {
+    pub(super) fn start(
+        name: &str,
+        follow: impl FnOnce(&Receiver<()>) + Send + 'static,
+    ) -> io::Result<Running> {
         let (until, ended) = sync_channel(0);
         let (alive, gone) = sync_channel(0);
-        let thread = std::thread::Builder::new().name("access".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _alive: SyncSender<()> = alive;
             follow(&ended);
         })?;
-        Ok(Running { until, gone, thread })
+        Ok(Running { until: Some(until), gone, thread: Some(thread) })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.until.take());
+        // One that waits for a mount which does not answer is left behind.
+        if self.gone.recv_timeout(limits::LIST_STOP) == Err(RecvTimeoutError::Disconnected)
+            && let Some(thread) = self.thread.take()
+        {
+            // A panic of it has been told by the runtime already.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -54,31 +70,18 @@ impl Watch {
     /// It cannot be read or is wrong, or the system gave no thread.
     pub(crate) fn start(file: Option<ListFile>, tell: Option<Tell>) -> Result<Watch, StartError> {
         let published = Published::default();
-        let Some(file) = file else { return Ok(Watch { published, running: None }) };
+        let Some(file) = file else { return Ok(Watch { published, _running: None }) };
         let mut follower = Follower::new(file, published.clone());
         if let Some(Notice::Failed(error)) = follower.look(SystemTime::now()) {
             return Err(error.into());
         }
-        let running = Running::start(move |ended| follower.follow(ended, tell));
-        Ok(Watch { published, running: Some(running.map_err(StartError::Thread)?) })
+        let running = Running::start("access", move |ended| follower.follow(ended, tell));
+        Ok(Watch { published, _running: Some(running.map_err(StartError::Thread)?) })
     }
 
     /// Where the list in force is found.
     pub(crate) fn published(&self) -> Published {
         self.published.clone()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some(Running { until, gone, thread }) = self.running.take() {
-            drop(until);
-            // One that waits for a mount which does not answer is left behind.
-            if gone.recv_timeout(limits::LIST_STOP) == Err(RecvTimeoutError::Disconnected) {
-                // A panic of it has been told by the runtime already.
-                let _ = thread.join();
-            }
-        }
     }
 }
 
@@ -353,8 +356,8 @@ mod tests {
     #[test]
     fn a_thread_that_hangs_does_not_hang_a_stop() {
         let (release, held) = sync_channel::<()>(0);
-        let running = Running::start(move |_| assert!(held.recv().is_err())).unwrap();
-        let watch = Watch { published: Published::default(), running: Some(running) };
+        let running = Running::start("access", move |_| assert!(held.recv().is_err())).unwrap();
+        let watch = Watch { published: Published::default(), _running: Some(running) };
         within_seconds(move || drop(watch));
         drop(release);
     }

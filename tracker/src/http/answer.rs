@@ -5,13 +5,15 @@ use std::net::IpAddr;
 
 use ringseed_meta::Instant;
 use ringseed_ring::Batch;
+use ringseed_users::UserId;
 use ringseed_wire::tracker_http::{
     AnnounceAnswer, Peers, Retry, parse_announce, parse_scrape, write_failure, write_scrape_answer,
 };
 
 use super::exchange::Next;
 use super::request::{Persistence, Refusal, Request};
-use crate::desk::Desk;
+use crate::access::split_path;
+use crate::desk::{Desk, Refused};
 use crate::figures::Figures;
 
 /// Status lines that we send. Tracker clients read the body of 200 only: what is wrong with an
@@ -115,12 +117,22 @@ pub(super) fn to(
         return (text(Status::BadRequest), Next::Nothing);
     };
     let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
-    let reply = match path {
+    let (passkey, page) = if desk.is_private() { split_path(path) } else { (None, path) };
+    let reply = match page {
         "/announce" if is_unnamed && !desk.rules.ip_from_proxies => text(unnamed(desk, body)),
-        "/announce" => text(announce(desk, now, Client { ip: peer, is_unnamed }, query, body)),
-        "/scrape" => text(scrape(desk, peer, query, body)),
-        "/" | "/metrics" | "/stats" if desk.rules.pages.includes(peer) => {
-            show(desk.figures(now), path, body)
+        "/announce" => match desk.user(passkey) {
+            Ok(user) => {
+                let client = Client { ip: peer, is_unnamed };
+                text(announce(desk, now, (client, user), query, body))
+            }
+            Err(refused) => text(decline(refused, body)),
+        },
+        "/scrape" => match desk.user(passkey) {
+            Ok(_) => text(scrape(desk, peer, query, body)),
+            Err(refused) => text(decline(refused, body)),
+        },
+        "/" | "/metrics" | "/stats" if passkey.is_none() && desk.rules.pages.includes(peer) => {
+            show(desk.figures(now), page, body)
         }
         _ => text(not_found(desk, body)),
     };
@@ -154,7 +166,7 @@ struct Client {
 fn announce(
     desk: &mut Desk,
     now: Instant,
-    client: Client,
+    (client, user): (Client, Option<UserId>),
     query: &str,
     body: &mut Vec<u8>,
 ) -> Status {
@@ -165,15 +177,12 @@ fn announce(
     // Whoever else wrote it could name a victim.
     let may_tell = client.is_unnamed && desk.rules.ip_from_proxies;
     let peer = request.ip.filter(|_| may_tell).unwrap_or(client.ip);
-    let stats = match desk.announce(now, peer, &request) {
+    let stats = match desk.announce(now, peer, user, &request) {
         Ok(stats) => {
             desk.counters.http_announces += 1;
             stats
         }
-        Err(refused) => {
-            write_failure(body, &refused.to_string(), refused.retry());
-            return Status::Ok;
-        }
+        Err(refused) => return decline(refused, body),
     };
     if request.no_peer_id {
         desk.handed_out.iter_mut().for_each(|peer| peer.peer_id = None);
@@ -222,6 +231,12 @@ fn unnamed(desk: &mut Desk, body: &mut Vec<u8>) -> Status {
           a PROXY header\n",
     );
     Status::BadRequest
+}
+
+/// Tells a client why it is not served, and when it may ask again.
+fn decline(refused: Refused, body: &mut Vec<u8>) -> Status {
+    write_failure(body, &refused.to_string(), refused.retry());
+    Status::Ok
 }
 
 fn fail(desk: &mut Desk, reason: &str, retry: Retry, body: &mut Vec<u8>) -> Status {

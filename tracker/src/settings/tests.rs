@@ -20,7 +20,7 @@ fn every_setting_has_a_flag_of_its_name_and_can_be_read_back_with_its_default() 
         .filter(|name| !["config", "print-config", "help", "version"].contains(name))
         .collect();
     for name in &settings {
-        let without = ["allow-list", "deny-list", "snapshot"].contains(name);
+        let without = ["allow-list", "deny-list", "snapshot", "users"].contains(name);
         let line = if without { format!("\n# {name} = ") } else { format!("\n{name} = ") };
         assert!(printed.contains(&line), "{name}: {printed}");
     }
@@ -121,12 +121,14 @@ fn each_setting_of_a_file_gives_way_to_its_flag() {
         pages: Some(Pages::None),
         allow_list: Some("/a".into()),
         deny_list: None,
+        users: Some("/u".into()),
         snapshot: Some("/s".into()),
         snapshot_every: Some(2),
         kernel: Some(Kernel::IoUring),
     };
     let one = Settings {
         allow_list: Some("/b".into()),
+        users: Some("/v".into()),
         snapshot: Some("/t".into()),
         ..Settings::of(&one)
     };

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::http::Client;
+use crate::private::Club;
 use crate::program::Program;
 
 /// Bytes of the content: some twenty pieces.
 const CONTENT_BYTES: usize = 333_333;
 
-fn libtorrent(role: &str, torrent: &Path, folder: &Path, url: &str) -> Command {
+pub(crate) fn libtorrent(role: &str, torrent: &Path, folder: &Path, url: &str) -> Command {
     let python = std::env::var("RINGSEED_LIBTORRENT_PYTHON")
         .unwrap_or_else(|_| format!("{}/../target/venv/bin/python", env!("CARGO_MANIFEST_DIR")));
     let mut command = Command::new(python);
@@ -68,7 +69,7 @@ impl Seeder {
         let into = self.folder.path().join("downloaded");
         std::fs::create_dir(&into).unwrap();
         let status = leech(&self.torrent, &into).stdin(Stdio::null()).status().unwrap();
-        assert!(status.success(), "{status} (124: out of time, 127: aria2c is not installed)");
+        assert!(status.success(), "{status} (124: out of time, 127: the client is not installed)");
         assert!(std::fs::read(into.join("data")).unwrap() == self.content);
     }
 }
@@ -115,4 +116,52 @@ fn aria2_finds_libtorrent_over_http() {
 fn aria2_finds_libtorrent_over_udp() {
     let program = Program::on_loopback();
     Seeder::start(&format!("udp://{}/announce", program.udp[0])).serves(aria2);
+}
+
+fn rqbit(torrent: &Path, folder: &Path) -> Command {
+    let rqbit = std::env::var("RINGSEED_RQBIT")
+        .unwrap_or_else(|_| format!("{}/../target/tools/bin/rqbit", env!("CARGO_MANIFEST_DIR")));
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(rqbit);
+    command.args(["--disable-dht", "--disable-dht-persistence", "--disable-lsd"]);
+    command.args(["--disable-upnp-port-forward", "download", "--exit-on-finish"]);
+    command.args(["--disable-http-api", "--output-folder"]).arg(folder).arg(torrent);
+    command
+}
+
+/// It goes on seeding: the script that it runs when it has all says when to end it.
+fn transmission(torrent: &Path, folder: &Path) -> Command {
+    let settings = "{\"dht-enabled\": false, \"lpd-enabled\": false, \"pex-enabled\": false, \
+                    \"utp-enabled\": false, \"port-forwarding-enabled\": false, \
+                    \"peer-port-random-on-start\": true}";
+    std::fs::write(folder.join("settings.json"), settings).unwrap();
+    let script = folder.join("finished.sh");
+    std::fs::write(&script, format!("#!/bin/sh\ntouch '{}'\n", folder.join("has-all").display()))
+        .unwrap();
+    assert!(Command::new("chmod").arg("+x").arg(&script).status().unwrap().success());
+    let run = "transmission-cli --no-portmap --config-dir . --download-dir . --finish ./finished.sh \"$1\" \
+               > /dev/null 2>&1 & client=$!; seconds=0; \
+               while [ ! -e has-all ] && [ $seconds -lt 60 ]; do sleep 1; seconds=$((seconds + 1)); done; \
+               kill $client; wait $client; [ -e has-all ]";
+    let mut command = Command::new("sh");
+    command.args(["-c", run, "sh"]).arg(torrent).current_dir(folder);
+    command
+}
+
+#[test]
+fn every_client_finds_the_seeder_of_a_private_swarm_over_http() {
+    let club = Club::open();
+    let passkey = club.add("ann");
+    let url = format!("http://{}/{passkey}/announce", club.program.http[0]);
+    for client in [aria2, rqbit, transmission] {
+        Seeder::start(&url).serves(client);
+    }
+    libtorrent_finds_libtorrent(&url);
+}
+
+#[test]
+fn libtorrent_finds_libtorrent_in_a_private_swarm_over_udp() {
+    let club = Club::open();
+    let passkey = club.add("ann");
+    libtorrent_finds_libtorrent(&format!("udp://{}/{passkey}/announce", club.program.udp[0]));
 }

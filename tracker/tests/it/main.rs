@@ -9,6 +9,7 @@ mod http;
 mod interop;
 mod kernel;
 mod pages;
+mod private;
 mod program;
 mod proxies;
 mod restart;

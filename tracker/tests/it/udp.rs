@@ -8,14 +8,14 @@ use crate::program::Program;
 
 const PROTOCOL_ID: u64 = 0x0417_2710_1980;
 const CONNECT: u32 = 0;
-const ANNOUNCE: u32 = 1;
-const SCRAPE: u32 = 2;
-const ERROR: u32 = 3;
+pub(crate) const ANNOUNCE: u32 = 1;
+pub(crate) const SCRAPE: u32 = 2;
+pub(crate) const ERROR: u32 = 3;
 
-struct Socket(UdpSocket);
+pub(crate) struct Socket(UdpSocket);
 
 impl Socket {
-    fn to(tracker: SocketAddr) -> Socket {
+    pub(crate) fn to(tracker: SocketAddr) -> Socket {
         let local = if tracker.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
         let socket = UdpSocket::bind(local).unwrap();
         socket.connect(tracker).unwrap();
@@ -23,7 +23,7 @@ impl Socket {
         Socket(socket)
     }
 
-    fn send(&self, connection_id: u64, action: u32, transaction_id: u32, rest: &[u8]) {
+    pub(crate) fn send(&self, connection_id: u64, action: u32, transaction_id: u32, rest: &[u8]) {
         let head = [
             &connection_id.to_be_bytes()[..],
             &action.to_be_bytes(),
@@ -33,13 +33,13 @@ impl Socket {
     }
 
     /// Action, transaction id and the rest of the next answer.
-    fn receive(&self) -> (u32, u32, Vec<u8>) {
+    pub(crate) fn receive(&self) -> (u32, u32, Vec<u8>) {
         let mut bytes = [0; 2048];
         let length = self.0.recv(&mut bytes).unwrap();
         (number(&bytes, 0), number(&bytes, 4), bytes[8..length].to_vec())
     }
 
-    fn connect(&self) -> u64 {
+    pub(crate) fn connect(&self) -> u64 {
         self.send(PROTOCOL_ID, CONNECT, 77, &[]);
         let (action, transaction_id, id) = self.receive();
         assert_eq!((action, transaction_id), (CONNECT, 77));
@@ -52,7 +52,14 @@ fn number(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// The part of an announce after the transaction id.
-fn body(torrent: u8, peer: u8, left: u64, event: u32, wanted: i32, port: u16) -> Vec<u8> {
+pub(crate) fn body(
+    torrent: u8,
+    peer: u8,
+    left: u64,
+    event: u32,
+    wanted: i32,
+    port: u16,
+) -> Vec<u8> {
     [
         &[torrent; 20][..],
         &[peer; 20],
