@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use ringseed_meta::Magnet;
-use ringseed_meta::limits::{TRACKERS_MAX, URL_BYTES_MAX, WEB_SEEDS_MAX};
+use ringseed_meta::limits::{TRACKER_SET_LISTED, TRACKERS_MAX, URL_BYTES_MAX, WEB_SEEDS_MAX};
 use ringseed_meta::metainfo::{Format, Outer};
 
 use super::progress::HashingBar;
@@ -43,6 +43,10 @@ pub(super) struct Arguments {
     /// A tracker to announce to. Repeat it for more: each is a tier of its own, tried in order.
     #[arg(long, value_name = "URL", value_parser = url)]
     tracker: Vec<String>,
+    /// Trackers that share all torrents among them: URLs with commas between, or a file with one a line.
+    /// Those that come first by the infohash are tiers, before those of --tracker (docs/scaling.md).
+    #[arg(long, value_name = "FILE|URL,URL,..")]
+    tracker_set: Option<String>,
     /// Peers come from the trackers only: no DHT, no exchange of peers (BEP 27).
     #[arg(long)]
     private: bool,
@@ -106,11 +110,34 @@ fn default_output(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(name.into())
 }
 
+/// The URLs of a set, given as they are or in a file.
+fn tracker_set(given: &str) -> anyhow::Result<Vec<Box<str>>> {
+    let named = |text: &str| {
+        let named = url(text).map(Into::into);
+        named.map_err(|wrong| anyhow::anyhow!("--tracker-set: '{}': {wrong}", Printable(text)))
+    };
+    let set: Vec<Box<str>> = if given.contains("://") {
+        given.split(',').map(named).collect::<Result<_, _>>()?
+    } else {
+        let text = std::fs::read_to_string(given).with_context(|| {
+            format!("--tracker-set: cannot read '{given}'; name a file with a URL a line, or URLs")
+        })?;
+        let lines = text.lines().map(str::trim);
+        let urls = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        urls.map(named).collect::<Result<_, _>>()?
+    };
+    anyhow::ensure!(!set.is_empty(), "--tracker-set: '{given}' names no tracker: add a URL a line");
+    Ok(set)
+}
+
 fn options(arguments: &Arguments) -> anyhow::Result<CreateOptions> {
     let Arguments { tracker, web_seed, .. } = arguments;
-    for (what, count, limit) in
-        [("trackers", tracker.len(), TRACKERS_MAX), ("web seeds", web_seed.len(), WEB_SEEDS_MAX)]
-    {
+    let set = arguments.tracker_set.as_deref().map(tracker_set).transpose()?.unwrap_or_default();
+    for (what, count, limit) in [
+        ("trackers", tracker.len() + TRACKER_SET_LISTED.min(set.len()), TRACKERS_MAX),
+        ("trackers of a set", set.len(), TRACKERS_MAX),
+        ("web seeds", web_seed.len(), WEB_SEEDS_MAX),
+    ] {
         anyhow::ensure!(count <= limit, "{count} {what}; at most {limit} are supported");
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -130,6 +157,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<CreateOptions> {
             created_by: Some(concat!("ringseed ", env!("CARGO_PKG_VERSION")).into()),
             creation_date: i64::try_from(now).ok(),
         },
+        tracker_set: set,
         threads: arguments.threads,
         reads: Reads::Ring,
     })

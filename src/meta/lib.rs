@@ -13,6 +13,7 @@ pub mod limits;
 pub mod magnet;
 pub mod merkle;
 pub mod metainfo;
+pub mod tracker_set;
 pub mod units;
 
 pub use bitfield::Bitfield;

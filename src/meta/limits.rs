@@ -47,6 +47,10 @@ pub const HASHES_PER_REQUEST_MAX: u32 = 512;
 /// Trackers of a torrent, all tiers together (BEP 12). Each costs connections and time.
 pub const TRACKERS_MAX: usize = 256;
 
+/// Trackers of a set that a torrent lists, those that come first for it: a client that finds the first
+/// silent goes on to the next, and three that are silent at a time are no accident.
+pub const TRACKER_SET_LISTED: usize = 4;
+
 /// Web seeds of a torrent (BEP 19).
 pub const WEB_SEEDS_MAX: usize = 256;
 

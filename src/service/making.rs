@@ -37,6 +37,7 @@ pub(super) fn torrent_for(
         private: false,
         source: None,
         outer: outer(&trackers),
+        tracker_set: Vec::new(),
         threads: 0,
         reads: starting::reads(options.kernel),
     };

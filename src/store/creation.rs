@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use ringseed_meta::Metainfo;
-use ringseed_meta::limits::FILES_MAX;
+use ringseed_meta::limits::{FILES_MAX, TRACKER_SET_LISTED};
 use ringseed_meta::metainfo::{
     Blueprint, BuildError, Format, MetainfoError, Outer, Root, piece_length_for,
 };
+use ringseed_meta::tracker_set::in_order;
+use ringseed_meta::{InfoHash, Metainfo};
 
 use super::hashing::{self, FileStamp, HashingError, Options, Progress, Reads, Runtime};
 
@@ -22,6 +23,9 @@ pub struct CreateOptions {
     pub source: Option<String>,
     /// Trackers, web seeds and remarks, as they are written.
     pub outer: Outer,
+    /// Trackers that share all torrents among them: those that come first for this one are its tiers,
+    /// before those of `outer`.
+    pub tracker_set: Vec<Box<str>>,
     /// Hashing threads; 0 takes one for each core.
     pub threads: usize,
     pub reads: Reads,
@@ -91,9 +95,25 @@ pub fn create(
         progress,
     )?;
     let source = options.source.as_deref();
-    let torrent = blueprint.write(&hashed.pieces, options.private, source, &options.outer)?;
-    let metainfo = Metainfo::parse(&torrent)?;
+    let write = |outer| blueprint.write(&hashed.pieces, options.private, source, outer);
+    let mut torrent = write(&options.outer)?;
+    let mut metainfo = Metainfo::parse(&torrent)?;
+    if !options.tracker_set.is_empty() {
+        // The infohash is not of the trackers (BEP 12), so it can choose them.
+        let outer = Outer { tiers: tiers(&metainfo, options), ..options.outer.clone() };
+        torrent = write(&outer)?;
+        metainfo = Metainfo::parse(&torrent)?;
+    }
     Ok(Created { torrent, metainfo, data_dir, files: hashed.files, skipped })
+}
+
+/// The tiers of a torrent whose trackers share their torrents. A hybrid has two swarms and one list of
+/// trackers: its v1 infohash decides.
+fn tiers(metainfo: &Metainfo, options: &CreateOptions) -> Vec<Vec<Box<str>>> {
+    let of_v2 = metainfo.info_hash_v2().map(|hash| hash.truncated());
+    let info_hash = metainfo.info_hash_v1().or(of_v2).unwrap_or(InfoHash([0; 20]));
+    let set = in_order(&info_hash, &options.tracker_set).into_iter().take(TRACKER_SET_LISTED);
+    set.map(|url| vec![url]).chain(options.outer.tiers.iter().cloned()).collect()
 }
 
 /// The folder that contains `path`, and its name there: what the torrent is called.

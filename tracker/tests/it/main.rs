@@ -5,6 +5,7 @@
     reason = "a test says what it found by panicking"
 )]
 
+mod failover;
 mod http;
 mod interop;
 mod kernel;
