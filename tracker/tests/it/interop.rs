@@ -129,31 +129,12 @@ fn rqbit(torrent: &Path, folder: &Path) -> Command {
     command
 }
 
-/// It goes on seeding: the script that it runs when it has all says when to end it.
-fn transmission(torrent: &Path, folder: &Path) -> Command {
-    let settings = "{\"dht-enabled\": false, \"lpd-enabled\": false, \"pex-enabled\": false, \
-                    \"utp-enabled\": false, \"port-forwarding-enabled\": false, \
-                    \"peer-port-random-on-start\": true}";
-    std::fs::write(folder.join("settings.json"), settings).unwrap();
-    let script = folder.join("finished.sh");
-    std::fs::write(&script, format!("#!/bin/sh\ntouch '{}'\n", folder.join("has-all").display()))
-        .unwrap();
-    assert!(Command::new("chmod").arg("+x").arg(&script).status().unwrap().success());
-    let run = "transmission-cli --no-portmap --config-dir . --download-dir . --finish ./finished.sh \"$1\" \
-               > /dev/null 2>&1 & client=$!; seconds=0; \
-               while [ ! -e has-all ] && [ $seconds -lt 60 ]; do sleep 1; seconds=$((seconds + 1)); done; \
-               kill $client; wait $client; [ -e has-all ]";
-    let mut command = Command::new("sh");
-    command.args(["-c", run, "sh"]).arg(torrent).current_dir(folder);
-    command
-}
-
 #[test]
-fn every_client_finds_the_seeder_of_a_private_swarm_over_http() {
+fn clients_find_the_seeder_of_a_private_swarm_over_http() {
     let club = Club::open();
     let passkey = club.add("ann");
     let url = format!("http://{}/{passkey}/announce", club.program.http[0]);
-    for client in [aria2, rqbit, transmission] {
+    for client in [aria2, rqbit] {
         Seeder::start(&url).serves(client);
     }
     libtorrent_finds_libtorrent(&url);
