@@ -1,6 +1,7 @@
 //! The file, opened.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -259,13 +260,15 @@ impl Users {
 }
 
 fn connect(path: &Path) -> Result<Connection, Failure> {
-    // SQLite would let everybody read it; its other files take over what this one allows.
-    let mut create = OpenOptions::new();
-    create.read(true).write(true).create(true).truncate(false).mode(0o600);
-    // A FIFO would make who opens it wait; SQLite says what is wrong with it then.
-    create.custom_flags(libc::O_NONBLOCK);
-    let made = create.open(path).and_then(|file| file.metadata()).map_err(Failure::Open)?;
-    if !made.is_file() {
+    // SQLite would let everybody read it; its other files take over what this one allows. One that is
+    // there is not opened here: closing it would take away the locks that another `Users` of this
+    // process has on it (fcntl(2)).
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(Failure::Open(error)),
+        _ => {}
+    }
+    // A FIFO would make who opens it wait.
+    if !std::fs::metadata(path).map_err(Failure::Open)?.is_file() {
         return Err(Failure::Open(std::io::Error::other("it is not a regular file")));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -46,8 +46,7 @@ pub enum Listed {
     Denied,
 }
 
-/// What became of a look at a list whose file has changed, or of a snapshot.
-/// What became of a look at a list or at users whose file has changed.
+/// What became of a look at a list or at users whose file has changed, or of a snapshot.
 #[derive(Debug)]
 pub enum Notice {
     /// Of a snapshot.

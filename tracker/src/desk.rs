@@ -179,7 +179,12 @@ impl Refused {
             // The same client announces the same port until somebody changes it.
             Refused::ReservedPort { .. }
             | Refused::Unserved(Unserved::Denied)
-            | Refused::Stranger(_) => Retry::Never,
+            | Refused::Stranger(Stranger::NoPasskey | Stranger::Revoked | Stranger::UdpScrape) => {
+                Retry::Never
+            }
+            Refused::Stranger(Stranger::Unknown) => {
+                Retry::InMinutes(limits::UNKNOWN_PASSKEY_RETRY_MIN)
+            }
             Refused::Unserved(Unserved::NotAllowed) => {
                 Retry::InMinutes(limits::NOT_ALLOWED_RETRY_MIN)
             }

@@ -53,6 +53,10 @@ pub const LIST_STOP: Duration = Duration::from_secs(2);
 /// given, and one that was revoked does not.
 pub const USERS_LOOK: Duration = Duration::from_millis(250);
 
+/// Minutes after which a client may ask again with a passkey that is not known (BEP 31): it may have been
+/// given just now, and not be in force yet.
+pub const UNKNOWN_PASSKEY_RETRY_MIN: u32 = 5;
+
 /// Time between two batches of what users have moved: an idle tracker makes none.
 pub const MOVED_EVERY: Duration = Duration::from_millis(250);
 
