@@ -1,5 +1,4 @@
-//! Three trackers that share the torrents among them: one is killed, and nobody is lost for longer than
-//! an interval.
+//! Three trackers that share the torrents among them: one is killed, and its peers meet at the next.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -14,8 +13,8 @@ use crate::program::Program;
 /// Seconds: short, so that the test is.
 const INTERVAL: &str = "10";
 
-/// What an interval may take on a busy machine: the client counts from its own last announce, and tries
-/// one that does not answer first.
+/// Some intervals: on a busy machine clients are told longer ones, and one that does not answer is tried
+/// first.
 const LATEST: Duration = Duration::from_secs(40);
 
 struct Peer(Child);
@@ -47,7 +46,7 @@ fn until(what: &str, done: impl Fn() -> bool) -> Duration {
 }
 
 #[test]
-fn a_tracker_that_is_killed_costs_nobody_more_than_an_interval() {
+fn peers_of_a_tracker_that_is_killed_meet_at_the_next() {
     let start = || Program::start(&["--http", "127.0.0.1:0", "--interval", INTERVAL]);
     let mut programs = vec![start(), start(), start()];
     let url = |program: &Program| format!("http://{}/announce", program.http[0]);
